@@ -1,0 +1,67 @@
+# One verb, one command. `make` alone lists them.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The project's own interpreter: pyenv finds it by .python-version; elsewhere any Python 3.12 on the path will do.
+PYTHON := $(shell for p in python3.12 python3 python; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && { echo "$$p"; break; }; done)
+UV_VERSION := 0.13.9
+UV = $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+MEMBERS := shared services/gateway services/worker deploy/local
+
+.PHONY: help up demo test lint bench clean install format pins
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ :/' | awk -F' : ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+up: install ## start everything at http://127.0.0.1:8321 and keep it running
+	@$(BIN)/turnstream up $(ARGS)
+
+demo: install ## start everything, stream one turn to the terminal, stop
+	@$(BIN)/turnstream demo $(ARGS)
+
+test: lint ## lint, types, import rules and every test
+	$(BIN)/pytest $(ARGS)
+
+lint: install ## ruff, mypy, import-linter, pins, each service on its own
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	bash requirements/check.sh "$(UV)"
+
+bench: install ## measure against a plain Llama Stack server; prints, and writes JSON
+	@$(BIN)/python -m bench $(ARGS)
+
+format: install ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+pins: $(BIN)/python ## resolve the hashed requirements files anew
+	bash requirements/compile.sh "$(UV)"
+
+clean: ## remove what was built or installed here (running data too)
+	rm -rf $(VENV) .tools .data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements/dev.txt $(MEMBERS:=/pyproject.toml) | $(BIN)/python
+	@echo "installing the pinned packages into $(VENV)"
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps $(foreach m,$(MEMBERS),-e $(m))
+	touch $@
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then echo "Turnstream needs Python 3.12 on the path (pyenv install 3.12)"; exit 1; fi
+	if ! command -v uv >/dev/null && [ ! -x .tools/uv/bin/uv ]; then
+	  echo "getting uv $(UV_VERSION) into .tools"
+	  $(PYTHON) -m venv .tools/uv
+	  .tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	fi
+	uv=$$(command -v uv || echo .tools/uv/bin/uv)
+	"$$uv" venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)

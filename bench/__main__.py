@@ -1,0 +1,91 @@
+"""`python -m bench`: measure, print the tables, write the figures."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from bench import report, turnstream
+from bench.goals import Results, goals
+from bench.llama_stack import server as llama_stack
+from bench.measure import LoadError, Measured, measure
+from bench.profile import profile
+from bench.running import Running
+from bench.scenarios import SCENARIOS, Scenario
+from turnstream_local.errors import LocalError
+
+RESULTS = Path(__file__).with_name("results")
+SYSTEMS = (turnstream.NAME, llama_stack.NAME)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    options = _parser().parse_args()
+    out: Path = options.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if options.profile:
+            asyncio.run(_until_told_to_stop(profile(options.profile, out.with_name(f"{options.profile}.prof"))))
+        else:
+            results = asyncio.run(_until_told_to_stop(_measure_all(options)))
+            _publish(results, out, quick=options.quick)
+    except (LocalError, LoadError) as error:
+        sys.exit(f"bench: {error}")
+    except asyncio.CancelledError:
+        sys.exit("bench: stopped")
+
+
+async def _until_told_to_stop[T](work: Coroutine[Any, Any, T]) -> T:
+    """Work; SIGTERM ends it as Ctrl-C does, with everything that was started."""
+    task = asyncio.create_task(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+async def _measure_all(options: argparse.Namespace) -> Results:
+    scenarios = [scenario for scenario in SCENARIOS if options.only in (None, scenario.name)]
+    return {name: await _measured(name, scenarios, quick=options.quick) for name in options.system or SYSTEMS}
+
+
+async def _measured(name: str, scenarios: Sequence[Scenario], *, quick: bool) -> dict[str, Measured]:
+    wanted = [scenario.quick() if quick else scenario for scenario in scenarios if name in scenario.turns]
+    measured = {}
+    if wanted:
+        print(f"{name}:", flush=True)
+        async with _system(name) as system:
+            for scenario in wanted:
+                print(f"  measuring: {scenario.title}", flush=True)
+                measured[scenario.name] = await measure(system, scenario)
+    return measured
+
+
+def _system(name: str) -> AbstractAsyncContextManager[Running]:
+    if name == turnstream.NAME:
+        return turnstream.turnstream(turnstream.measured_commands())
+    return llama_stack.llama_stack()
+
+
+def _publish(results: Results, out: Path, *, quick: bool) -> None:
+    judged = goals(results)
+    print(f"\n{report.text(results, judged)}\n")
+    out.write_text(json.dumps(report.document(results, judged, quick=quick), indent=2) + "\n")
+    print(f"all figures: {out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Turnstream and plain Llama Stack.")
+    parser.add_argument("--quick", action="store_true", help="fewer turns, rougher figures")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", help="the file for all figures")
+    parser.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS], help="one scenario")
+    parser.add_argument("--system", choices=SYSTEMS, action="append", help="one system (default: both)")
+    parser.add_argument("--profile", choices=turnstream.PROFILED, help="say where a process spends its time instead")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""All of Turnstream on one machine."""

@@ -1,0 +1,97 @@
+"""The command `turnstream`."""
+
+import argparse
+import asyncio
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from turnstream_local.demo import demo
+from turnstream_local.errors import LocalError
+from turnstream_local.layout import default_data_directory, temporary_data_directory
+from turnstream_local.ports import free_port
+from turnstream_local.programs import Commands
+from turnstream_local.system import Options
+from turnstream_local.up import INTERRUPTED, up
+
+DEFAULT_PORT = 8321
+
+
+def main(arguments: Sequence[str] | None = None, *, commands: Commands | None = None) -> None:
+    """Run the command, and exit with its code; other commands than Turnstream's own can stand in for its processes."""
+    options = _parser().parse_args(arguments)
+    try:
+        sys.exit(options.run(options, commands or Commands()))
+    except LocalError as error:
+        print(f"turnstream: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"turnstream: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:  # before anything was started, which takes signals over
+        sys.exit(INTERRUPTED)
+
+
+def _up(options: argparse.Namespace, commands: Commands) -> int:
+    chosen = Options(options.data_dir, options.port, options.workers, options.run_yaml, commands=commands)
+    return asyncio.run(up(chosen))
+
+
+def _demo(options: argparse.Namespace, commands: Commands) -> int:
+    with temporary_data_directory() as data_dir:
+        chosen = Options(data_dir, free_port(), run_yaml=options.run_yaml, commands=commands)
+        return asyncio.run(demo(chosen, options.model))
+
+
+def _provision(_options: argparse.Namespace, _commands: Commands) -> int:
+    # As `python -m` would, so that there is one entry to it; its settings come from the environment.
+    sys.argv[1:] = []
+    runpy.run_module("turnstream.provision", run_name="__main__", alter_sys=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="turnstream", description="Run all of Turnstream on this machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run_up = commands.add_parser("up", help="start everything and keep it running until Ctrl-C")
+    run_up.add_argument("--workers", type=_workers, default=2, help="worker processes (default: 2)")
+    run_up.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"of the gateway (default: {DEFAULT_PORT})")
+    run_up.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(os.environ.get("TURNSTREAM_DATA_DIR") or default_data_directory()),
+        help="where everything is kept (default: TURNSTREAM_DATA_DIR, or %(default)s)",
+    )
+    run_up.set_defaults(run=_up)
+
+    run_demo = commands.add_parser("demo", help="start everything, stream one turn to the terminal, stop")
+    run_demo.add_argument("--model", help="the model to ask (default: the first that there is)")
+    run_demo.set_defaults(run=_demo)
+
+    run_yaml = os.environ.get("TURNSTREAM_RUN_YAML")
+    for command in (run_up, run_demo):
+        command.add_argument(
+            "--run-yaml",
+            type=Path,
+            default=Path(run_yaml) if run_yaml else None,
+            help="Llama Stack's configuration (default: TURNSTREAM_RUN_YAML, or the one that Turnstream ships)",
+        )
+
+    provision = commands.add_parser("provision", help="create streams, consumers and tables where the environment says")
+    provision.set_defaults(run=_provision)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not 1 <= (port := int(text)) <= 65535:  # noqa: PLR2004 - the range of ports
+        raise argparse.ArgumentTypeError("must be from 1 to 65535")
+    return port
+
+
+def _workers(text: str) -> int:
+    if (workers := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return workers

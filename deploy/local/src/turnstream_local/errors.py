@@ -1,0 +1,50 @@
+"""What can go wrong on one machine, each with the exit code that the command ends with.
+
+LocalError
+├── PortTakenError
+├── DataDirectoryInUseError
+├── DirectoryNotReachableError
+├── MissingProgramError
+├── ChildFailedError
+└── TurnFailedError
+"""
+
+from typing import ClassVar
+
+
+class LocalError(Exception):
+    """Turnstream cannot run here; the message tells the operator why and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class PortTakenError(LocalError):
+    """Another program listens on a port that the operator asked for."""
+
+    exit_code = 2
+
+
+class DataDirectoryInUseError(LocalError):
+    """Another `turnstream up` runs on the same data directory."""
+
+    exit_code = 2
+
+
+class DirectoryNotReachableError(LocalError):
+    """A directory is not private enough, or too private for the account that has to enter it."""
+
+    exit_code = 2
+
+
+class MissingProgramError(LocalError):
+    """A file that Turnstream needs is not part of this installation."""
+
+    exit_code = 2
+
+
+class ChildFailedError(LocalError):
+    """A child ended, or was not ready in time."""
+
+
+class TurnFailedError(LocalError):
+    """A turn did not stream as promised, or there is no model to ask."""

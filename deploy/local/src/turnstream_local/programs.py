@@ -1,0 +1,83 @@
+"""The commands and environments of Turnstream's own processes."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnstream_local.child import Program
+from turnstream_local.errors import MissingProgramError
+from turnstream_local.ports import LOOPBACK
+
+GATEWAY_GRACE = 10.0  # seconds for the open streams to be ended
+WORKER_GRACE = 30.0  # seconds for running turns to end or to be handed over
+# Any of these names a real model; with none of them the stand-in answers.
+MODEL_SETTINGS = ("OPENAI_API_KEY", "TOGETHER_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_STACK_URL")
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The command lines; addresses and passwords come in the environment, which other users cannot read."""
+
+    gateway: tuple[str, ...] = (sys.executable, "-m", "turnstream_gateway")
+    worker: tuple[str, ...] = (sys.executable, "-m", "turnstream_worker")
+    stand_in: tuple[str, ...] = (sys.executable, "-m", "turnstream_local.stand_in")
+    provision: tuple[str, ...] = (sys.executable, "-m", "turnstream.provision")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Turnstream's own processes, as programs to start."""
+
+    commands: Commands
+    postgres_dsn: str
+
+    def provision(self, nats_url: str) -> Program:
+        """Create streams, consumers and tables, then end."""
+        return Program("provision", self.commands.provision, self._environment(nats_url))
+
+    def gateway(self, nats_url: str, port: int) -> Program:
+        """Answer HTTP on a port of the loopback interface."""
+        address = {"TURNSTREAM_HTTP_HOST": LOOPBACK, "TURNSTREAM_HTTP_PORT": str(port)}
+        return Program("gateway", self.commands.gateway, self._environment(nats_url, address), grace=GATEWAY_GRACE)
+
+    def worker(self, nats_url: str, number: int, run_yaml: Path, stand_in_url: str | None) -> Program:
+        """Run turns, with the models that a Llama Stack configuration names."""
+        models = {"TURNSTREAM_RUN_YAML": str(run_yaml), **({"STAND_IN_URL": stand_in_url} if stand_in_url else {})}
+        environment = self._environment(nats_url, models)
+        return Program(f"worker-{number}", self.commands.worker, environment, grace=WORKER_GRACE)
+
+    def stand_in(self, port: int) -> Program:
+        """Answer as a model would, on a port of the loopback interface."""
+        return Program(
+            "stand-in",
+            (*self.commands.stand_in, "--host", LOOPBACK, "--port", str(port)),
+            {**os.environ, **PYTHON_SETTINGS},
+        )
+
+    def _environment(self, nats_url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        addresses = {"TURNSTREAM_NATS_URL": nats_url, "TURNSTREAM_POSTGRES_DSN": self.postgres_dsn}
+        return {**os.environ, **PYTHON_SETTINGS, **addresses, **(more or {})}
+
+
+# Safe path: a file in the directory where turnstream was called must not stand in for a module of the same name.
+PYTHON_SETTINGS = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+
+
+def real_model_configured() -> bool:
+    """Tell whether the environment names a real model."""
+    return any(os.environ.get(name) for name in MODEL_SETTINGS)
+
+
+def default_run_yaml() -> Path:
+    """Return the Llama Stack configuration that Turnstream ships: in the wheel, or in the repository beside it."""
+    here = Path(__file__).resolve()
+    candidates = [here.with_name("run.yaml"), here.parents[3] / "llama-stack" / "run.yaml"]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise MissingProgramError(
+        f"no run.yaml in {' or '.join(str(candidate.parent) for candidate in candidates)}: "
+        "name one with --run-yaml or TURNSTREAM_RUN_YAML"
+    )

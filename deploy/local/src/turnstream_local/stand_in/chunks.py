@@ -1,0 +1,120 @@
+"""An answer as the bytes that OpenAI's API sends: a stream of chunks, or one completion."""
+
+import json
+import time
+from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+from uuid import uuid4
+
+from turnstream_local.stand_in.answers import Answer, Call
+from turnstream_local.stand_in.chat_request import ChatRequest
+from turnstream_local.stand_in.errors import ApiError
+
+DONE = b"data: [DONE]\n\n"
+
+
+class ChunkStream:
+    """The frames of one streamed answer: `tokens()` one by one, then `ending()`."""
+
+    def __init__(self, request: ChatRequest, answer: Answer) -> None:
+        self._request = request
+        self._answer = answer
+        envelope = _envelope(request, "chat.completion.chunk")
+        # Every chunk begins and ends alike, so both are encoded once; a token costs only its own quoting.
+        self._head = f'data: {json.dumps(envelope)[:-1]}, "choices": ['
+        self._tail = '], "usage": null}\n\n' if request.include_usage else "]}\n\n"
+
+    def tokens(self) -> Iterator[bytes]:
+        """Give one frame for each token; the role's comes with the first, a tool call's name with its arguments'."""
+        opening = self._frame({"role": "assistant", "content": None if self._answer.calls else "", "refusal": None})
+        for frame in self._content() if self._answer.tokens else ():
+            yield opening + frame
+            opening = b""
+        for index, call in enumerate(self._answer.calls):
+            opening += self._call(index, call)
+            for piece in call.pieces:
+                yield opening + self._frame({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+                opening = b""
+        if opening:
+            yield opening
+
+    def ending(self) -> bytes:
+        """Give the frames behind the last token."""
+        frames = self._frame({}, self._answer.finish_reason)
+        if self._request.include_usage:
+            usage = self._head + self._tail.replace("null", json.dumps(_usage(self._answer)))
+            frames += usage.encode()
+        return frames + DONE
+
+    def _content(self) -> Iterator[bytes]:
+        before = self._head + '{"index": 0, "delta": {"content": '
+        after = '}, "logprobs": null, "finish_reason": null}' + self._tail
+        for position, token in enumerate(self._answer.tokens):
+            if self._request.logprobs:
+                logprobs = json.dumps({"content": [_logprob(self._request, self._answer, position)], "refusal": None})
+                after = f'}}, "logprobs": {logprobs}, "finish_reason": null}}{self._tail}'
+            yield f"{before}{quoted(token)}{after}".encode()
+
+    def _call(self, index: int, call: Call) -> bytes:
+        function = {"name": call.name, "arguments": ""}
+        return self._frame({"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]})
+
+    def _frame(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return f"{self._head}{json.dumps(choice)}{self._tail}".encode()
+
+
+def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
+    """Build the body of an answer that is not streamed."""
+    text = "".join(answer.tokens)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if answer.calls:
+        message["content"] = text or None
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": "".join(call.pieces)}}
+            for call in answer.calls
+        ]
+    logprobs = None
+    if request.logprobs:
+        content = [_logprob(request, answer, position) for position in range(len(answer.tokens))]
+        logprobs = {"content": content, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
+    return {**_envelope(request, "chat.completion"), "choices": [choice], "usage": _usage(answer)}
+
+
+def error_frame(error: ApiError) -> bytes:
+    """Build the frame that ends a stream which failed."""
+    return f"data: {json.dumps(error.body())}\n\n".encode()
+
+
+def _envelope(request: ChatRequest, kind: str) -> dict[str, Any]:
+    # Each answer has its own id: clients store completions by it.
+    return {
+        "id": f"chatcmpl-{uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": request.model,
+        "system_fingerprint": "stand-in",
+    }
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    return {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+    }
+
+
+def _logprob(request: ChatRequest, answer: Answer, position: int) -> dict[str, Any]:
+    """Describe one token; the alternatives are the token with a number, each less likely by one."""
+    token = answer.tokens[position]
+    chosen = answer.logprobs[min(position, len(answer.logprobs) - 1)]
+    others = range(request.top_logprobs or 0)
+    top = [_rated(token if rank == 0 else f"{token}{rank}", chosen - rank) for rank in others]
+    return {**_rated(token, chosen), "top_logprobs": top}
+
+
+def _rated(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode(errors="replace"))}

@@ -1,0 +1,72 @@
+"""Every failure of a request as an answer in OpenAI's shape, with nothing of our insides in it."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from turnstream.errors import ApiError, InvalidRequestError, RetryableError, UnavailableError
+from turnstream.logs import log
+
+# What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
+CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter", "json_invalid": None}
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer failures so."""
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(RetryableError, _on_unavailable)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
+
+
+def _answer(error: ApiError, status: int | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(error.body(), status or error.status, {**error.headers, **(headers or {})})
+
+
+async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return _answer(error)
+
+
+async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
+    log.warning("request.unavailable", error=type(error).__name__, detail=str(error))
+    return _answer(UnavailableError("Turnstream is not available at the moment. Try again."))
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _answer(InvalidRequestError("The body is not valid JSON.", code="invalid_json"))
+    param = _param(first["loc"])
+    messages = {
+        "extra_forbidden": f"Unknown parameter: '{param}'.",
+        "missing": f"Missing required parameter: '{param}'.",
+    }
+    message = messages.get(first["type"], f"Invalid value for '{param}': {first['msg']}.")
+    return _answer(InvalidRequestError(message, code=CODES.get(first["type"], "invalid_value"), param=param))
+
+
+def _param(place: tuple[Any, ...]) -> str:
+    """Return a place in a body as `input[0].content`; what pydantic says of unions' branches stands in no body."""
+    steps = [step for step in place[1:] if isinstance(step, int) or step.isidentifier()]
+    tags = {"message", "function_call", "function_call_output", "str", "FunctionChoice"}
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps if step not in tags)
+    return path.lstrip(".") or "body"
+
+
+async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    shown = InvalidRequestError(f"{phrase}.", code=phrase.lower().replace(" ", "_"))
+    return _answer(shown, error.status_code, dict(error.headers or {}))
+
+
+async def _on_fault(_request: Request, error: Exception) -> JSONResponse:
+    log.error("request.failed", exc_info=error)
+    return _answer(ApiError("Turnstream failed to handle the request.", code="internal_error"))

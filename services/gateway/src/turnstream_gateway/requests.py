@@ -1,0 +1,182 @@
+"""What a client may send, made canonical as it is read: text becomes items, references become ids."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from turnstream.ids import new_id
+from turnstream.turns import Item
+
+ITEMS_LIMIT = 1000  # items in one input
+TOOLS_LIMIT = 128
+
+type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+type Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+]
+
+
+class Strict(BaseModel):
+    """A body in which every field is known: an unknown one is refused, never dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TextPart(Strict):
+    """A part of a message that is text."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+    annotations: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+def _as_parts(value: Any) -> Any:
+    return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
+
+
+type Parts = Annotated[list[TextPart], BeforeValidator(_as_parts)]
+
+
+class Message(Strict):
+    """A message of somebody."""
+
+    type: Literal["message"] = "message"
+    id: str | None = None
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Parts
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+
+    def item(self) -> Item:
+        """Return it as it is stored: an assistant's text is output, anybody else's input."""
+        kind = "output_text" if self.role == "assistant" else "input_text"
+        content = [{"type": kind, "text": part.text, **_extras(part, kind)} for part in self.content]
+        return {
+            "type": "message",
+            "id": new_id("msg_"),
+            "status": self.status,
+            "role": self.role,
+            "content": content,
+        }
+
+
+def _extras(part: TextPart, kind: str) -> dict[str, Any]:
+    if kind == "input_text":
+        return {}
+    return {"annotations": part.annotations or [], "logprobs": part.logprobs or []}
+
+
+class FunctionCall(Strict):
+    """A call that a model made earlier."""
+
+    type: Literal["function_call"]
+    id: str | None = None
+    call_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    name: Name
+    arguments: str
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+    def item(self) -> Item:
+        """Return it as it is stored."""
+        status = self.status or "completed"
+        return {**self.model_dump(exclude_none=True), "id": new_id("fc_"), "status": status}
+
+
+class FunctionCallOutput(Strict):
+    """What a client's function returned for a call."""
+
+    type: Literal["function_call_output"]
+    id: str | None = None
+    call_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    output: Parts | str
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+    def item(self) -> Item:
+        """Return it as it is stored."""
+        output = [{"type": "input_text", "text": part.text} for part in self.output if isinstance(part, TextPart)]
+        return {
+            "type": "function_call_output",
+            "id": new_id("fco_"),
+            "call_id": self.call_id,
+            "output": self.output if isinstance(self.output, str) else output,
+            "status": self.status or "completed",
+        }
+
+
+def _item_type(value: Any) -> str | None:
+    kind = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if isinstance(kind, str) else None
+
+
+type InputItem = Annotated[
+    Annotated[Message, Tag("message")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")],
+    Discriminator(_item_type),
+]
+
+
+def _as_items(value: Any) -> Any:
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+type Input = Annotated[list[InputItem], BeforeValidator(_as_items), Field(min_length=1, max_length=ITEMS_LIMIT)]
+
+
+class FunctionTool(Strict):
+    """A function that the client runs itself."""
+
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionChoice(Strict):
+    """The one function that the model is to call."""
+
+    type: Literal["function"]
+    name: Name
+
+
+def _as_id(value: Any) -> Any:
+    return value.get("id") if isinstance(value, dict) and set(value) == {"id"} else value
+
+
+class CreateResponse(Strict):
+    """The body of `POST /v1/responses`."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    input: Input
+    instructions: str | None = None
+    conversation: Annotated[str | None, BeforeValidator(_as_id)] = None
+    previous_response_id: str | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_LIMIT)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    parallel_tool_calls: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    metadata: Metadata | None = None
+    store: Literal[True] | None = None
+    stream: bool | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the turn keeps of it, as JSON: what was set, but for where it stands and how it is delivered."""
+        elsewhere = {"input", "conversation", "previous_response_id", "stream"}
+        kept = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
+        if self.tools:
+            kept["tools"] = [tool.model_dump(mode="json") for tool in self.tools]
+        return kept
+
+    def items(self) -> list[Item]:
+        """Return the input as it is stored."""
+        return [item.item() for item in self.input]
+
+
+class CreateConversation(Strict):
+    """The body of `POST /v1/conversations`."""
+
+    metadata: Metadata | None = None

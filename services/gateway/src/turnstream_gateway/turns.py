@@ -1,0 +1,93 @@
+"""Accept turns and cancel them."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from turnstream import subjects
+from turnstream.bus import Bus
+from turnstream.errors import BusUnavailableError, InvalidRequestError, NotFoundError, UnavailableError
+from turnstream.ids import new_id
+from turnstream.logs import log
+from turnstream.store import Store
+from turnstream.turns import Turn
+from turnstream_gateway.relay import Relay
+from turnstream_gateway.requests import CreateResponse
+from turnstream_gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A tenant's turns, as the gateway handles them."""
+
+    bus: Bus
+    store: Store
+    settings: GatewaySettings
+
+    async def accept(self, tenant: str, body: CreateResponse) -> Relay:
+        """Accept a new turn; return the relay of its events, entered, to be left by the caller.
+
+        The subscription comes first, so that no event can be missed; then the row, which is what makes it accepted;
+        then the queue. A turn that cannot be queued is taken back, and was never accepted.
+        """
+        turn = new_id("resp_")
+        relay = self.relay(tenant, turn)
+        await relay.__aenter__()
+        try:
+            await self._store(tenant, turn, body)
+            await self._enqueue(tenant, turn)
+        except BaseException:
+            await relay.__aexit__(None, None, None)
+            raise
+        return relay
+
+    async def get(self, tenant: str, turn: str) -> Turn:
+        """Return a turn; raise NotFoundError if it is not this tenant's."""
+        found = await self.store.turn(tenant, turn)
+        if found is None:
+            raise NotFoundError(f"Response '{turn}' was not found.", code="response_not_found")
+        return found
+
+    async def cancel(self, tenant: str, turn: str) -> Turn:
+        """End a turn as cancelled, unless it has ended, and tell its worker; return the turn as it then is."""
+        cancelled = await self.store.cancel(tenant, turn)
+        if cancelled is None:
+            return await self.get(tenant, turn)
+        # The row decides. A worker that misses the signal finds out when it wants to finish.
+        await self.bus.signal(subjects.cancel(turn))
+        return cancelled
+
+    def relay(self, tenant: str, turn: str) -> Relay:
+        """Return a relay of a turn's events."""
+        return Relay(self.bus, tenant, turn, heartbeat=self.settings.heartbeat)
+
+    async def _store(self, tenant: str, turn: str, body: CreateResponse) -> None:
+        conversation, previous = body.conversation, body.previous_response_id
+        if conversation and previous:
+            raise InvalidRequestError(
+                "'conversation' and 'previous_response_id' cannot be used together: both say what came before.",
+                code="mutually_exclusive",
+                param="previous_response_id",
+            )
+        stored = await self.store.accept(
+            turn, tenant, body.parameters(), body.items(), conversation=conversation, previous=previous
+        )
+        if stored is None and conversation:
+            message = f"Conversation '{conversation}' was not found."
+            raise NotFoundError(message, code="conversation_not_found", param="conversation")
+        if stored is None:
+            message = f"Previous response '{previous}' was not found."
+            raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
+
+    async def _enqueue(self, tenant: str, turn: str) -> None:
+        try:
+            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.refused", turn=turn, error=str(error))
+            # A message that was stored all the same finds no turn, and is dropped.
+            await self.store.withdraw(turn)
+            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                await asyncio.shield(self.store.withdraw(turn))
+            raise

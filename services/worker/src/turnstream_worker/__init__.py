@@ -1,0 +1,1 @@
+"""Turnstream's worker."""

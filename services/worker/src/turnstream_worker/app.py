@@ -1,0 +1,26 @@
+"""The worker's composition root: builds what it is made of and runs it."""
+
+import asyncio
+
+from turnstream.bus import Bus
+from turnstream.process import notify_ready
+from turnstream.store import Store
+from turnstream_worker.run_turn import TurnRunner
+from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.stack import open_stack
+from turnstream_worker.worker import Worker
+
+
+async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Run a worker until `stop` is set."""
+    stack = await open_stack(settings)
+    bus = await Bus.connect(settings, "worker")
+    store = await Store.connect(settings)
+    try:
+        await bus.serve("stack", {"models": stack.models})
+        notify_ready()
+        await Worker(bus, store, TurnRunner(bus, store, stack, settings), settings).run(stop)
+    finally:
+        await bus.close()
+        await store.close()
+        await stack.close()

@@ -1,0 +1,120 @@
+"""Llama Stack as a library in this process. The one file that imports it; it takes seconds, so it is imported late."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from llama_stack.core.configure import parse_and_maybe_upgrade_config
+from llama_stack.core.stack import Stack as Library
+from llama_stack.core.stack import replace_env_vars
+from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
+from llama_stack_api import Api, OpenAIChatCompletionRequestWithExtraBody
+from openai import APIConnectionError, APIError, APIStatusError
+
+from turnstream.errors import ModelError
+from turnstream_worker.chat_stream import Chunk, Endpoint, stream_chat
+from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.stack import described, new_session
+
+
+class EmbeddedStack:
+    """Llama Stack as a library.
+
+    It resolves models to providers and knows the providers' addresses, keys and quirks. Where a provider's adapter is
+    Llama Stack's plain OpenAI one, the answer is read by `chat_stream`; any other is called through the adapter.
+    """
+
+    def __init__(self, library: Any, session: aiohttp.ClientSession, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self._library = library
+        self._session = session
+        self._folder = folder
+        self._inference = library.impls[Api.inference]
+        self._inference.store = None  # else every prompt and completion is logged to a database
+        self._list_models = library.impls[Api.models].list_models
+        self._endpoints: dict[str, Endpoint | None] = {}
+
+    @classmethod
+    async def boot(cls, settings: WorkerSettings) -> Self:
+        """Start Llama Stack with the APIs that `run.yaml` lists."""
+        folder = tempfile.TemporaryDirectory(prefix="turnstream-stack-")
+        os.environ["TURNSTREAM_STACK_DIR"] = folder.name
+        config = parse_and_maybe_upgrade_config(replace_env_vars(yaml.safe_load(settings.run_yaml.read_text())))
+        library = Library(config)
+        await library.initialize()
+        library.create_registry_refresh_task()  # finds the models of a provider that was not up yet
+        return cls(library, new_session(settings), folder)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the models of all providers that answer."""
+        return [described(_shown_id(model), dict(model.metadata), model) for model in (await self._list_models()).data]
+
+    def chat(self, request: dict[str, Any]) -> AsyncIterator[list[Chunk]]:
+        """Yield the chunks of a chat completion."""
+        return self._chat(request)
+
+    async def close(self) -> None:
+        """Stop Llama Stack and close the connections."""
+        await self._library.shutdown()
+        await self._session.close()
+        self._folder.cleanup()
+
+    async def _chat(self, request: dict[str, Any]) -> AsyncIterator[list[Chunk]]:
+        model = await self._find(request["model"])
+        provider = self._inference.routing_table.impls_by_provider_id[model.provider_id]
+        if model.provider_id not in self._endpoints:
+            self._endpoints[model.provider_id] = _direct_endpoint(provider)
+        endpoint = self._endpoints[model.provider_id]
+        if endpoint:
+            chunks = stream_chat(self._session, endpoint, {**request, "model": model.provider_resource_id})
+        else:
+            chunks = self._chat_by_adapter({**request, "model": model.identifier})
+        async for arrived in chunks:
+            yield arrived
+
+    async def _find(self, name: str) -> Any:
+        """Return the model of this name: `provider/model`, or `model` where just one provider has it."""
+        models = [model for model in (await self._list_models()).data if model.model_type == "llm"]
+        for found in (
+            [model for model in models if model.identifier == name],
+            [model for model in models if model.provider_resource_id == name],
+        ):
+            if len(found) == 1:
+                return found[0]
+        raise ModelError(f"The model '{name}' does not exist; /v1/models lists those that do.", code="model_not_found")
+
+    async def _chat_by_adapter(self, request: dict[str, Any]) -> AsyncIterator[list[Chunk]]:
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            answer = await self._inference.openai_chat_completion(
+                OpenAIChatCompletionRequestWithExtraBody(**request, **options)
+            )
+            async for chunk in answer:
+                yield [chunk.model_dump(exclude_none=True)]
+        except APIStatusError as error:
+            code = "rate_limit_exceeded" if error.status_code == 429 else "server_error"  # noqa: PLR2004
+            raise ModelError(f"The model's provider answered with status {error.status_code}.", code=code) from error
+        except APIConnectionError as error:
+            raise ModelError("The connection to the model's provider failed.") from error
+        except (APIError, ValueError) as error:
+            raise ModelError("The model's provider failed.") from error
+
+
+def _direct_endpoint(provider: Any) -> Endpoint | None:
+    """Return where to reach a provider without its adapter, or None if the adapter does more than pass things on."""
+    kind = provider.__provider_spec__.provider_type
+    plain = getattr(type(provider), "openai_chat_completion", None) is OpenAIMixin.openai_chat_completion
+    # vLLM's adapter overrides the call to add one default, which is known.
+    if not (plain or kind == "remote::vllm") or provider.config.network or provider.download_images:
+        return None
+    client = provider.client
+    headers = {**client.auth_headers, "content-type": "application/json"}
+    default_tokens = getattr(provider.config, "max_tokens", None) if kind == "remote::vllm" else None
+    return Endpoint(str(client.base_url), headers, {"max_tokens": default_tokens} if default_tokens else {})
+
+
+def _shown_id(model: Any) -> str:
+    # A provider with one model of its own name needs no doubling.
+    return str(model.provider_id if model.provider_id == model.provider_resource_id else model.identifier)

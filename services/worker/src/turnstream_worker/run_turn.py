@@ -1,0 +1,171 @@
+"""Run one turn: claim it, run the engine, store how it ends, send the last events, take it off the queue.
+
+Whatever breaks in between, the message comes again, and the next attempt goes on from what is stored.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from turnstream.bus import Bus, Delivery
+from turnstream.errors import FencedError, ModelError, TurnstreamError
+from turnstream.ids import new_id
+from turnstream.logs import log
+from turnstream.store import Store
+from turnstream.turns import Outcome, Turn, response_resource
+from turnstream_worker.engine import run_engine
+from turnstream_worker.event_log import EventLog
+from turnstream_worker.log_state import LogState
+from turnstream_worker.output import Output
+from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.stack import Stack
+
+# The event that shows a turn's end to its client. The specification has no event for a cancelled one.
+TERMINAL_EVENTS = {
+    "completed": "response.completed",
+    "failed": "response.failed",
+    "incomplete": "response.incomplete",
+    "cancelled": "response.incomplete",
+}
+LEAST_DELAY = 0.1  # seconds before a message that could not be worked on comes again
+
+
+class StopReason(Enum):
+    """Why a running turn is stopped from outside."""
+
+    CANCELLED = auto()  # its client asked for it
+    LOST = auto()  # another attempt owns it
+    HANDED_OVER = auto()  # this worker is going
+
+
+@dataclass(slots=True)
+class Running:
+    """A turn in this worker's hands."""
+
+    delivery: Delivery
+    turn: str
+    owner: str = field(default_factory=lambda: new_id("claim_"))
+    reason: StopReason | None = None
+    engine: asyncio.Task[Outcome] | None = None
+
+    def stop(self, reason: StopReason) -> None:
+        """Stop the engine at its next await; the first reason counts."""
+        self.reason = self.reason or reason
+        if self.engine:
+            self.engine.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRunner:
+    """What turns are run with."""
+
+    bus: Bus
+    store: Store
+    stack: Stack
+    settings: WorkerSettings
+
+    async def run(self, running: Running) -> None:
+        """Run a turn from its delivery until it is settled; raise nothing that another delivery mends."""
+        try:
+            turn = await self.store.claim(running.turn, running.owner, self.settings.lease)
+            if turn is None:
+                await self._leave(running)
+            elif await self._end(running, turn):
+                await running.delivery.ack()
+            else:
+                await self.store.release(turn, running.owner)
+                await running.delivery.nak(0)
+        except FencedError:
+            log.info("turn.lost", turn=running.turn)
+        except TurnstreamError as error:
+            # The bus or the store was away for longer than we try. The message comes again after ack_wait.
+            log.warning("turn.interrupted", turn=running.turn, error=type(error).__name__, detail=str(error))
+
+    async def _leave(self, running: Running) -> None:
+        """Settle a message whose turn cannot be claimed: it is gone, or somebody holds it."""
+        held_for = await self.store.held_for(running.turn)
+        if held_for is None:
+            await running.delivery.ack()
+        else:
+            await running.delivery.nak(max(held_for, LEAST_DELAY))
+
+    async def _end(self, running: Running, turn: Turn) -> bool:
+        """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
+        started = time.monotonic()
+        event_log, state = await self._open_log(turn)
+        if state.ended:
+            return True
+        output = Output(event_log, state)
+        if turn.output is None:
+            outcome = await self._outcome(running, turn, output)
+            if outcome is None:
+                await event_log.flush()
+                return False
+            turn = await self.store.finish(turn, outcome)
+        output.announce(turn.output or [])
+        output.close_left_open()
+        event_log.append(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
+        await event_log.flush()
+        tokens = (turn.usage or {}).get("total_tokens")
+        taken = round((time.monotonic() - started) * 1000)
+        log.info("turn.ended", turn=turn.id, attempt=turn.attempt, status=turn.status, tokens=tokens, ms=taken)
+        return True
+
+    async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
+        if turn.attempt == 1:  # nobody can have written to it
+            event_log, state = EventLog(self.bus, turn), LogState()
+        else:
+            event_log, state = await EventLog.take_over(self.bus, turn)
+        if state.next == 0:
+            beginning = response_resource(replace(turn, status="running", completed_at=None))
+            event_log.append("response.created", response=beginning)
+            event_log.append("response.in_progress", response=beginning)
+        return event_log, state
+
+    async def _outcome(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
+        """Return how the turn ends, or None if another worker is to run it."""
+        output.close_left_open()
+        if turn.status == "cancelled":
+            return Outcome("cancelled", [])
+        if turn.attempt > self.settings.max_attempts:
+            return _failed("max_attempts", f"The turn was begun {self.settings.max_attempts} times and never ended.")
+        return await self._run_engine(running, turn, output)
+
+    async def _run_engine(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
+        history = await self.store.history(turn)
+        if history is None:
+            return _failed("conversation_not_found", "The conversation was deleted before the turn ran.")
+        running.engine = asyncio.create_task(
+            run_engine(turn, history, self.stack, output, self.settings.max_output), name="engine"
+        )
+        if running.reason:
+            running.engine.cancel()
+        try:
+            return await running.engine
+        except asyncio.CancelledError:
+            if running.reason is None:
+                raise
+            return _stopped(running.reason, output)
+        except ModelError as error:
+            output.close_message("incomplete")
+            return _failed(error.code, error.message, output)
+        except TurnstreamError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
+            log.exception("turn.engine_failed", turn=turn.id)
+            output.close_message("incomplete")
+            return _failed("server_error", "The turn failed inside Turnstream.", output)
+
+
+def _stopped(reason: StopReason, output: Output) -> Outcome | None:
+    if reason is StopReason.LOST:
+        raise FencedError("the lease was lost")
+    if reason is StopReason.HANDED_OVER:
+        return None
+    output.close_message("incomplete")
+    return Outcome("cancelled", output.items)
+
+
+def _failed(code: str, message: str, output: Output | None = None) -> Outcome:
+    return Outcome("failed", output.items if output else [], error={"code": code, "message": message})

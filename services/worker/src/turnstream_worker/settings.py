@@ -1,0 +1,28 @@
+"""The worker's settings."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
+
+from turnstream.settings import Settings
+
+# Beside the code in a checkout; an image or another place is named by the setting.
+_RUN_YAML = Path(__file__).parents[4] / "deploy" / "llama-stack" / "run.yaml"
+
+
+class WorkerSettings(Settings):
+    """How a worker takes and runs turns."""
+
+    concurrency: PositiveInt = Field(32, description="turns a worker runs at a time")
+    lease: PositiveFloat = Field(15, description="seconds a turn is a worker's without a sign of life")
+    heartbeat: PositiveFloat = Field(5, description="seconds between two signs of life")
+    grace: PositiveFloat = Field(30, description="seconds running turns may go on for after SIGTERM")
+    max_attempts: PositiveInt = Field(3, description="times a turn is begun before it fails")
+    run_yaml: Path = Field(_RUN_YAML, description="Llama Stack's configuration, for the embedded stack")
+    llama_stack_url: str | None = Field(
+        None,
+        description="a Llama Stack server to use instead of the embedded one",
+        validation_alias=AliasChoices("LLAMA_STACK_URL", "TURNSTREAM_LLAMA_STACK_URL"),
+    )
+    model_timeout: PositiveFloat = Field(120, description="seconds a model may stay silent")
+    max_output: PositiveInt = Field(1 << 20, description="bytes of text and arguments a turn may produce")

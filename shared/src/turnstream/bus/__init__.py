@@ -1,0 +1,7 @@
+"""The bus: NATS and JetStream. Nothing outside this package imports nats, and nothing in it knows HTTP or SQL."""
+
+from turnstream.bus.bus import Bus
+from turnstream.bus.tail import Stored, Tail
+from turnstream.bus.work_queue import Delivery, WorkQueue
+
+__all__ = ["Bus", "Delivery", "Stored", "Tail", "WorkQueue"]

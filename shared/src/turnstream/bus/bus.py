@@ -1,0 +1,199 @@
+"""What Turnstream does with NATS, in its own words: queue turns, append to a log, read it, follow it, ask a service."""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Self
+
+import orjson
+from nats.aio.msg import Msg
+from nats.errors import Error, NoRespondersError
+from nats.micro import add_service
+from nats.micro.request import Request
+from nats.micro.service import ServiceConfig
+
+from turnstream import subjects
+from turnstream.bus.connection import AWAY, Connection
+from turnstream.bus.tail import BATCH_HEADER, Stored, Tail, stored
+from turnstream.bus.work_queue import WorkQueue
+from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
+from turnstream.events import Batch
+from turnstream.settings import Settings
+from turnstream.subjects import Consumer
+
+WRONG_LAST_SEQUENCE = 10071  # err_code of a publish whose expected last sequence is not the last one
+NOT_FOUND = 10037  # err_code of a read that found no message
+REPLAY_BATCH = 256  # messages asked for in one direct get
+END_OF_BATCH, NO_MESSAGES = "204", "404"
+
+
+class Bus:
+    """The bus as the services use it. Calls that need an answer raise BusUnavailableError when none came in time."""
+
+    def __init__(self, settings: Settings, service: str) -> None:
+        self._settings = settings
+        self._connection = Connection(settings, service)
+
+    @classmethod
+    async def connect(cls, settings: Settings, service: str) -> Self:
+        """Return a connected bus; `service` names the inbox prefix that the service's user may use."""
+        bus = cls(settings, service)
+        await bus._connection.open()
+        return bus
+
+    async def close(self) -> None:
+        """Send what is buffered and close."""
+        await self._connection.close()
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set when the connection cannot heal itself and the process must end."""
+        return self._connection.failed
+
+    # The work queue
+
+    async def enqueue(self, tenant: str, turn: str, message_id: str, *, patience: float) -> None:
+        """Queue a turn for the workers; the same `message_id` queues it once. Tries for `patience` seconds."""
+        subject = subjects.turns(tenant)
+        headers = {"Nats-Msg-Id": message_id}
+        answer = await self._connection.request(subject, turn.encode(), headers, patience=patience)
+        if "error" in (refusal := orjson.loads(answer.data)):
+            raise BusUnavailableError(f"the queue refused a turn: {refusal['error'].get('description')}")
+
+    def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
+        """Return the consumer's deliveries, at most `capacity` of them held at a time; use it with `async with`."""
+        return WorkQueue(self._connection, consumer, capacity)
+
+    # The log of a turn
+
+    async def append(self, subject: str, batch: Batch, expected: int) -> int:
+        """Store a batch behind stream sequence `expected` of its log (0: an empty log); return its sequence.
+
+        The server compares and stores in one step, so only one writer can go on. A batch whose answer was lost is sent
+        again; refused, it is told from a successor's by its header. Raises FencedError if another writer has gone on.
+        """
+        payload = batch.payload()
+        if len(payload) > self._connection.client.max_payload:
+            raise EventTooLargeError(f"a batch of {len(payload)} bytes is larger than a message may be")
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), BATCH_HEADER: batch.header()}
+        answer = orjson.loads((await self._connection.request(subject, payload, headers)).data)
+        if "error" not in answer:
+            return int(answer["seq"])
+        if answer["error"].get("err_code") != WRONG_LAST_SEQUENCE:
+            raise BusUnavailableError(f"the log refused a batch: {answer['error'].get('description')}")
+        last = await self.end(subject)
+        if last is not None and last.batch == batch:
+            return last.sequence
+        raise FencedError("another attempt has written to the log", attempt=last.batch.attempt if last else 0)
+
+    async def end(self, subject: str) -> Stored | None:
+        """Return the last batch of a log as the stream's leader holds it, or None for an empty log."""
+        body = orjson.dumps({"last_by_subj": subject})
+        name = subjects.EVENTS.name
+        answer = orjson.loads((await self._connection.request(f"$JS.API.STREAM.MSG.GET.{name}", body)).data)
+        if "error" in answer:
+            if answer["error"].get("err_code") == NOT_FOUND:
+                return None
+            raise BusUnavailableError(f"the end of a log cannot be read: {answer['error'].get('description')}")
+        return _from_api(answer["message"])
+
+    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+        """Yield a log's batches behind stream sequence `after`, in order, as far as they are stored now.
+
+        By batched direct get (NATS architecture decision record 31): any replica answers, no consumer is made.
+        """
+        pending = True
+        while pending:
+            pending = False
+            async for message in self._direct_get(subject, after):
+                status = (message.headers or {}).get("Status")
+                if status is None:
+                    batch = stored(message)
+                    after = batch.sequence
+                    yield batch
+                elif status == END_OF_BATCH:
+                    pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
+                elif status != NO_MESSAGES:
+                    raise BusUnavailableError(f"a log cannot be read: status {status}")
+
+    def tail(self, subject: str) -> Tail:
+        """Return the live tail of a log; use it with `async with`."""
+        return Tail(self._connection, subject)
+
+    async def _direct_get(self, subject: str, after: int) -> AsyncIterator[Msg]:
+        """Yield the messages of one batched direct get, its closing status last."""
+        client = self._connection.client
+        body = orjson.dumps({"batch": REPLAY_BATCH, "seq": after + 1, "next_by_subj": subject})
+        inbox = client.new_inbox()
+        try:
+            subscription = await client.subscribe(inbox)
+            await client.publish(f"$JS.API.DIRECT.GET.{subjects.EVENTS.name}", body, reply=inbox)
+            try:
+                while True:
+                    message = await subscription.next_msg(timeout=self._settings.bus_timeout)
+                    yield message
+                    if "Status" in (message.headers or {}):
+                        return
+            finally:
+                with suppress(Error):  # the connection is away, and the subscription with it
+                    await subscription.unsubscribe()
+        except AWAY as error:
+            raise BusUnavailableError(f"a log cannot be read: {type(error).__name__}") from error
+
+    # Signals and services
+
+    async def signal(self, subject: str) -> None:
+        """Tell whoever listens now; nobody needs to."""
+        with suppress(*AWAY):
+            await self._connection.client.publish(subject)
+
+    async def on_signal(self, subject: str, react: Callable[[str], None]) -> None:
+        """Call `react(subject)` for every signal on `subject` until the bus is closed."""
+
+        async def on_message(message: Msg) -> None:
+            react(message.subject)
+
+        await self._connection.client.subscribe(subject, cb=on_message)
+
+    async def ask(self, subject: str, within: float) -> Any:
+        """Return the JSON that a service answers on `subject` within so many seconds; raise BusUnavailableError."""
+        try:
+            answer = await self._connection.client.request(subject, b"", within)
+        except NoRespondersError as error:
+            raise BusUnavailableError(f"nobody serves {subject}") from error
+        except AWAY as error:
+            raise BusUnavailableError(f"no answer on {subject}: {type(error).__name__}") from error
+        if "Nats-Service-Error" in (answer.headers or {}):
+            raise BusUnavailableError(f"{subject} failed")
+        return orjson.loads(answer.data)
+
+    async def serve(self, name: str, endpoints: dict[str, Callable[[], Awaitable[Any]]]) -> None:
+        """Answer `<name>.<endpoint>` with JSON as a NATS micro service, one answer for each queue group."""
+        config = ServiceConfig(name=name, version="0.1.0")
+        service = await add_service(self._connection.client, config)
+        group = service.add_group(name=name)
+        for endpoint, answer in endpoints.items():
+            await group.add_endpoint(name=endpoint, handler=_responder(answer))
+
+    async def healthy(self) -> bool:
+        """Tell whether the server answers within two seconds."""
+        try:
+            await self._connection.client.rtt(timeout=2)
+        except AWAY:
+            return False
+        return True
+
+
+def _responder(answer: Callable[[], Awaitable[Any]]) -> Callable[[Request], Awaitable[None]]:
+    async def respond(request: Request) -> None:
+        await request.respond(orjson.dumps(await answer()))
+
+    return respond
+
+
+def _from_api(message: dict[str, Any]) -> Stored:
+    headers = b64decode(message["hdrs"]).decode()
+    place = next(line for line in headers.split("\r\n") if line.startswith(f"{BATCH_HEADER}: "))
+    payload = b64decode(message.get("data", ""))
+    return Stored(int(message["seq"]), -1, Batch.parse(place.partition(": ")[2], payload))

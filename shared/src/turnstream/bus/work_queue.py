@@ -1,0 +1,133 @@
+"""Take work from a pull consumer as capacity allows, with the pull requests always waiting at the server."""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import orjson
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+
+from turnstream.bus.connection import AWAY, Connection
+from turnstream.errors import BusUnavailableError
+from turnstream.logs import log
+from turnstream.subjects import Consumer
+
+PULL_EXPIRES = 30  # seconds a pull request waits at the server
+PULL_GRACE = 5  # seconds after which a request that neither delivered nor expired is taken for lost
+
+
+class Delivery:
+    """One message of a work queue, to be settled by exactly one of `ack` and `nak`."""
+
+    def __init__(self, message: Msg) -> None:
+        self._message = message
+
+    @property
+    def data(self) -> bytes:
+        """The message's payload."""
+        return self._message.data
+
+    async def ack(self) -> None:
+        """Take the message off the queue, and wait until the server says so.
+
+        Raises BusUnavailableError if it does not: the message will come again.
+        """
+        try:
+            await self._message.ack_sync(timeout=2)
+        except AWAY as error:
+            raise BusUnavailableError("the acknowledgement was not answered") from error
+
+    async def nak(self, delay: float) -> None:
+        """Give the message back, to be delivered again after `delay` seconds."""
+        await self._message.nak(delay=delay)
+
+    async def in_progress(self) -> None:
+        """Tell the server that the work goes on, so that it waits for another `ack_wait`."""
+        await self._message.in_progress()
+
+
+class WorkQueue:
+    """Deliveries of one consumer, never more at a time than `capacity`; each is given back by `release`."""
+
+    def __init__(self, connection: Connection, consumer: Consumer, capacity: int) -> None:
+        self._connection = connection
+        self._consumer = consumer
+        self._capacity = capacity
+        self._requested = 0  # messages that pull requests at the server stand for
+        self._held = 0  # deliveries that were not released yet
+        self._asked_at = 0.0
+        self._waiting: deque[Delivery] = deque()
+        self._changed = asyncio.Event()
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        self._inbox = self._connection.client.new_inbox()
+        self._forget = self._connection.on_reconnect(self._on_reconnect)
+        self._subscription = await self._connection.client.subscribe(self._inbox, cb=self._on_message)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget()
+        if self._subscription and self._connection.client.is_connected:
+            await self._subscription.unsubscribe()
+
+    async def next(self) -> Delivery:
+        """Return the next delivery once there is one and capacity for it."""
+        while not self._waiting:
+            self._changed.clear()  # before asking, so that no arrival is missed
+            await self._ask()
+            try:
+                async with asyncio.timeout(1):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._give_up_lost_requests()
+        return self._waiting.popleft()
+
+    def release(self) -> None:
+        """Say that a delivery was settled, which makes room for another."""
+        self._held -= 1
+        self._changed.set()
+
+    async def _ask(self) -> None:
+        room = self._capacity - self._held - self._requested
+        if room <= 0 or not self._connection.client.is_connected:
+            return
+        self._requested += room
+        self._asked_at = asyncio.get_running_loop().time()
+        body = orjson.dumps({"batch": room, "expires": PULL_EXPIRES * 1_000_000_000})
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
+        try:
+            await self._connection.client.publish(subject, body, reply=self._inbox)
+        except Error as error:
+            self._requested -= room
+            log.warning("queue.pull_failed", error=type(error).__name__)
+
+    async def _on_message(self, message: Msg) -> None:
+        status = (message.headers or {}).get("Status")
+        if status is None:
+            self._requested = max(0, self._requested - 1)
+            self._held += 1
+            self._waiting.append(Delivery(message))
+        else:
+            # 408: the request has waited long enough. Others (409, 503): it was refused. The rest of it is void.
+            void = int((message.headers or {}).get("Nats-Pending-Messages", self._requested))
+            self._requested = max(0, self._requested - void)
+            if status != "408":
+                log.warning("queue.pull_refused", status=status)
+                return  # asked again at the next tick, not at once
+        self._changed.set()
+
+    def _on_reconnect(self) -> None:
+        self._requested = 0  # the server forgot them with the connection
+        self._changed.set()
+
+    def _give_up_lost_requests(self) -> None:
+        silent = asyncio.get_running_loop().time() - self._asked_at
+        if self._requested and silent > PULL_EXPIRES + PULL_GRACE:
+            log.warning("queue.deaf", requested=self._requested)
+            self._requested = 0

@@ -1,0 +1,108 @@
+"""Every error that Turnstream raises on purpose.
+
+    TurnstreamError
+    ├── TerminalError            trying again cannot help
+    │   ├── ApiError             an answer to a client, with its status
+    │   │   ├── InvalidRequestError  400
+    │   │   ├── NotFoundError        404
+    │   │   ├── TooLargeError        413
+    │   │   └── UnavailableError     503
+    │   ├── FencedError          a later attempt owns the turn
+    │   ├── EventTooLargeError   an event is larger than the bus takes
+    │   └── ModelError           the model's provider refused or broke
+    └── RetryableError           the same call may pass later
+        ├── BusUnavailableError
+        └── StoreUnavailableError
+
+Errors of libraries are mapped to these where the library is imported, and nowhere else.
+"""
+
+from typing import Any, ClassVar
+
+
+class TurnstreamError(Exception):
+    """The root; its message is fit to be shown to an operator."""
+
+
+class TerminalError(TurnstreamError):
+    """Trying again cannot help."""
+
+
+class RetryableError(TurnstreamError):
+    """The same call may pass later."""
+
+
+class ApiError(TerminalError):
+    """An answer to a client in OpenAI's shape."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """Return the answer's JSON: `{"error": {"message", "type", "code", "param"}}`."""
+        return {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
+
+
+class InvalidRequestError(ApiError):
+    """The request itself is wrong, and the message says what to change."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotFoundError(ApiError):
+    """No such thing, or not this tenant's."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class TooLargeError(ApiError):
+    """The body is larger than the gateway takes."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class UnavailableError(ApiError):
+    """Nothing was accepted; the same request may be sent again."""
+
+    status = 503
+    type = "server_error"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+
+
+class FencedError(TerminalError):
+    """Another attempt owns the turn: stop at once, write nothing more. `attempt` is that one's number, where known."""
+
+    def __init__(self, message: str, *, attempt: int = 0) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+
+class EventTooLargeError(TerminalError):
+    """An event is larger than one message of the bus may be."""
+
+
+class ModelError(TerminalError):
+    """The model's provider refused the call or broke off; `code` is the response's error code."""
+
+    def __init__(self, message: str, *, code: str = "server_error") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class BusUnavailableError(RetryableError):
+    """NATS did not answer within the time that was given."""
+
+
+class StoreUnavailableError(RetryableError):
+    """Postgres did not answer within the time that was given."""

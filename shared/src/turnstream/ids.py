@@ -1,0 +1,15 @@
+"""Ids: the field's prefixes before a UUIDv7, so that ids sort by the time they were made and hold no dots."""
+
+import secrets
+import time
+
+
+def new_id(prefix: str) -> str:
+    """Return `prefix` followed by 32 hex digits of a UUID version 7 (RFC 9562, section 5.7).
+
+    The prefix carries its own separator: `resp_`, `conv_`, `msg_`, `fc_`.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    random = secrets.randbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    return f"{prefix}{value:032x}"

@@ -1,0 +1,106 @@
+-- Every statement of the store. Each can be sent twice and do its work once, since an answer may be lost on the way.
+
+-- accept: store a new turn, if what it refers to is there
+INSERT INTO turns (id, tenant, conversation, previous, request, input)
+SELECT $1, $2, $3, $4, $5, $6
+WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
+  AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2))
+ON CONFLICT (id) DO UPDATE SET id = excluded.id
+RETURNING *
+
+-- withdraw: take back a turn that could not be queued
+DELETE FROM turns WHERE id = $1 AND attempt = 0
+
+-- turn: read a tenant's turn
+SELECT * FROM turns WHERE id = $1 AND tenant = $2
+
+-- claim: take a turn that nobody holds; the same owner asking again keeps its attempt
+UPDATE turns
+SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END,
+    attempt = attempt + (lease_owner IS DISTINCT FROM $2)::int,
+    lease_owner = $2,
+    lease_until = now() + $3
+WHERE id = $1 AND (lease_until IS NULL OR lease_until < now() OR lease_owner = $2)
+RETURNING *
+
+-- lease: how many seconds a turn is held for still; no row if there is no such turn
+SELECT greatest(0, extract(epoch FROM lease_until - now()))::float8 AS seconds FROM turns WHERE id = $1
+
+-- renew: prolong the leases of these turns, and say which of them are still these owners'
+UPDATE turns SET lease_until = now() + $3
+FROM unnest($1::text[], $2::text[]) AS held (id, owner)
+WHERE turns.id = held.id AND turns.lease_owner = held.owner
+RETURNING turns.id
+
+-- release: give up a turn
+UPDATE turns SET lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_owner = $2
+
+-- finish: end a turn and extend its conversation, unless another attempt has it; a cancelled turn stays cancelled
+WITH finished AS (
+    UPDATE turns
+    SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
+        output = $4, usage = $5, error = $6, incomplete = $7,
+        completed_at = coalesce(completed_at, now()), lease_owner = NULL, lease_until = NULL
+    WHERE id = $1 AND attempt = $2 AND output IS NULL
+    RETURNING *
+), extended AS (
+    INSERT INTO items (conversation, id, turn, data)
+    SELECT conversations.id, item.id, finished.id, item.data
+    FROM finished
+    JOIN conversations ON conversations.id = finished.conversation
+    CROSS JOIN unnest($8::text[], $9::json[]) WITH ORDINALITY AS item (id, data, place)
+    WHERE finished.status IN ('completed', 'incomplete')
+    ORDER BY item.place
+    ON CONFLICT (conversation, id) DO NOTHING
+)
+SELECT * FROM finished
+
+-- finished: read what an attempt has finished
+SELECT * FROM turns WHERE id = $1 AND attempt = $2 AND output IS NOT NULL
+
+-- cancel: end a turn that has not ended
+UPDATE turns SET status = 'cancelled', completed_at = now()
+WHERE id = $1 AND tenant = $2 AND status IN ('queued', 'running')
+RETURNING *
+
+-- chain: the turns that a turn follows, and itself last
+WITH RECURSIVE chain AS (
+    SELECT id, previous, conversation, input, output, 1 AS depth FROM turns WHERE id = $1 AND tenant = $2
+    UNION ALL
+    SELECT turns.id, turns.previous, turns.conversation, turns.input, turns.output, depth + 1
+    FROM turns JOIN chain ON turns.id = chain.previous
+    WHERE turns.tenant = $2 AND depth < $3
+)
+SELECT * FROM chain ORDER BY depth DESC
+
+-- items_before: a conversation's items up to a turn's own (all of them if it has none)
+SELECT data FROM items
+WHERE conversation = $1
+  AND position < coalesce((SELECT min(position) FROM items WHERE conversation = $1 AND turn = $2), 9223372036854775807)
+ORDER BY position
+
+-- create_conversation: store a conversation
+INSERT INTO conversations (id, tenant, metadata) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET id = excluded.id
+RETURNING *
+
+-- conversation: read a tenant's conversation
+SELECT * FROM conversations WHERE id = $1 AND tenant = $2
+
+-- delete_conversation: delete a conversation and its items
+DELETE FROM conversations WHERE id = $1 AND tenant = $2 RETURNING id
+
+-- items_ascending: a page of a conversation's items, oldest first
+SELECT data FROM items
+WHERE conversation = $1
+  AND position > coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 0)
+ORDER BY position LIMIT $3
+
+-- items_descending: a page of a conversation's items, newest first
+SELECT data FROM items
+WHERE conversation = $1
+  AND position < coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 9223372036854775807)
+ORDER BY position DESC LIMIT $3
+
+-- ping: answer
+SELECT 1

@@ -1,0 +1,231 @@
+"""The store: turns, conversations and items in Postgres, which is the truth. Nothing else here imports asyncpg."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any, Self
+
+import asyncpg
+import orjson
+
+from turnstream.errors import FencedError, StoreUnavailableError
+from turnstream.logs import log
+from turnstream.settings import Settings
+from turnstream.turns import Conversation, Item, Outcome, Turn
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
+CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
+
+# What passes when Postgres is back. InterfaceError is asyncpg's word for a connection that closed under a statement.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash recovery
+)
+
+
+def _named(text: str) -> dict[str, str]:
+    """Return the statements of a file by the names in their comments, `-- name: purpose`."""
+    parts = re.split(r"^-- (\w+): .*\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+_SQL = _named((files("turnstream") / "queries.sql").read_text())
+_TURN_COLUMNS = [field.name for field in fields(Turn)]
+
+
+class Store:
+    """Turns, conversations and items. Every call is tried until Postgres answers, for at most `store_patience` seconds.
+
+    Each raises StoreUnavailableError when that has passed.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> Self:
+        """Return a store once Postgres answers; raise StoreUnavailableError after `startup_timeout` seconds."""
+        pool = asyncpg.create_pool(
+            settings.postgres_dsn.get_secret_value(),
+            min_size=0,
+            max_size=settings.store_connections,
+            command_timeout=settings.store_timeout,
+            init=_use_json,
+            reset=_keep,
+        )
+        store = cls(await pool, settings)
+        await store._run("ping", patience=settings.startup_timeout)
+        return store
+
+    async def close(self) -> None:
+        """Close the connections that are idle, and those in use within five seconds."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def healthy(self) -> bool:
+        """Tell whether Postgres answers within two seconds."""
+        try:
+            await self._run("ping", patience=2)
+        except StoreUnavailableError:
+            return False
+        return True
+
+    # Turns
+
+    async def accept(  # noqa: PLR0913 - a turn's columns
+        self,
+        turn: str,
+        tenant: str,
+        request: dict[str, Any],
+        items: list[Item],
+        *,
+        conversation: str | None,
+        previous: str | None,
+    ) -> Turn | None:
+        """Store a new turn; return None, and store nothing, if what it refers to is not this tenant's."""
+        rows = await self._run("accept", turn, tenant, conversation, previous, request, items)
+        return _turn(rows)
+
+    async def withdraw(self, turn: str) -> None:
+        """Take back a turn that no worker has claimed."""
+        await self._run("withdraw", turn)
+
+    async def turn(self, tenant: str, turn: str) -> Turn | None:
+        """Return a tenant's turn."""
+        return _turn(await self._run("turn", turn, tenant))
+
+    async def claim(self, turn: str, owner: str, lease: float) -> Turn | None:
+        """Take a turn for `lease` seconds and raise its attempt; return None if it is held or gone."""
+        return _turn(await self._run("claim", turn, owner, timedelta(seconds=lease)))
+
+    async def held_for(self, turn: str) -> float | None:
+        """Return how many seconds a turn is held for still, or None if there is no such turn."""
+        rows = await self._run("lease", turn)
+        return float(rows[0]["seconds"] or 0) if rows else None
+
+    async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> set[str]:
+        """Prolong the leases of turns (id to owner) by `lease` seconds; return the ids that are still their owners'."""
+        values = (list(held), list(held.values()), timedelta(seconds=lease))
+        return {row["id"] for row in await self._run("renew", *values, patience=patience)}
+
+    async def release(self, turn: Turn, owner: str) -> None:
+        """Give up a turn that has not ended, so that it can be claimed at once."""
+        await self._run("release", turn.id, owner)
+
+    async def finish(self, turn: Turn, outcome: Outcome) -> Turn:
+        """End a turn and extend its conversation in one transaction; return the row as it then is.
+
+        The first end wins: a turn that was cancelled meanwhile stays so. Raises FencedError if another attempt has it.
+        """
+        items = [*turn.input, *outcome.output]
+        rows = await self._run(
+            "finish",
+            turn.id,
+            turn.attempt,
+            outcome.status,
+            outcome.output,
+            outcome.usage,
+            outcome.error,
+            outcome.incomplete,
+            [item["id"] for item in items],
+            items,
+        )
+        # No row: fenced, or the statement was sent twice because its first answer was lost.
+        finished = _turn(rows) or _turn(await self._run("finished", turn.id, turn.attempt))
+        if finished is None:
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+        return finished
+
+    async def cancel(self, tenant: str, turn: str) -> Turn | None:
+        """End a turn as cancelled if it has not ended; return it then."""
+        return _turn(await self._run("cancel", turn, tenant))
+
+    async def history(self, turn: Turn) -> list[Item] | None:
+        """Return the items that stand before a turn's own input, or None if its conversation is gone."""
+        if turn.conversation:
+            if await self.conversation(turn.tenant, turn.conversation) is None:
+                return None
+            rows = await self._run("items_before", turn.conversation, turn.id)
+            return [row["data"] for row in rows]
+        if turn.previous:
+            return await self._chain(turn.tenant, turn.previous)
+        return []
+
+    async def _chain(self, tenant: str, last: str) -> list[Item]:
+        chain = await self._run("chain", last, tenant, CHAIN_LIMIT)
+        items: list[Item] = []
+        if chain and chain[0]["conversation"]:
+            # The chain begins in a conversation, which is its past.
+            rows = await self._run("items_before", chain[0]["conversation"], chain[0]["id"])
+            items += [row["data"] for row in rows]
+        for row in chain:
+            items += row["input"]
+            items += row["output"] or []
+        return items
+
+    # Conversations
+
+    async def create_conversation(self, conversation: str, tenant: str, metadata: dict[str, Any]) -> Conversation:
+        """Store a conversation."""
+        return _conversation(await self._run("create_conversation", conversation, tenant, metadata))[0]
+
+    async def conversation(self, tenant: str, conversation: str) -> Conversation | None:
+        """Return a tenant's conversation."""
+        found = _conversation(await self._run("conversation", conversation, tenant))
+        return found[0] if found else None
+
+    async def delete_conversation(self, tenant: str, conversation: str) -> bool:
+        """Delete a conversation and its items; tell whether there was one."""
+        return bool(await self._run("delete_conversation", conversation, tenant))
+
+    async def items(self, conversation: str, *, after: str | None, limit: int, newest_first: bool) -> list[Item]:
+        """Return up to `limit` items of a conversation behind the item `after`."""
+        name = "items_descending" if newest_first else "items_ascending"
+        return [row["data"] for row in await self._run(name, conversation, after, limit)]
+
+    async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[asyncpg.Record]:
+        """Run a named statement until it is answered."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._settings.store_patience if patience is None else patience)
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with self._pool.acquire(timeout=self._settings.store_timeout) as connection:
+                    return await connection.fetch(_SQL[name], *values)
+            except AWAY as error:
+                if loop.time() + pause > deadline:
+                    raise StoreUnavailableError(f"Postgres does not answer: {type(error).__name__}") from error
+                log.warning("store.retry", statement=name, error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _use_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "json", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads, schema="pg_catalog"
+    )
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Skip asyncpg's reset between two uses, a round trip each: no statement here leaves a state behind."""
+
+
+def _turn(rows: Sequence[asyncpg.Record]) -> Turn | None:
+    return Turn(*(rows[0][column] for column in _TURN_COLUMNS)) if rows else None
+
+
+def _conversation(rows: Sequence[asyncpg.Record]) -> list[Conversation]:
+    return [Conversation(row["id"], row["tenant"], row["metadata"], row["created_at"]) for row in rows]

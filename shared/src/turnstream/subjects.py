@@ -1,0 +1,65 @@
+"""The map of the bus: every stream, consumer and subject, in one place. Only tenants and ids stand in a subject."""
+
+from dataclasses import dataclass
+
+DAY = 86_400  # seconds
+
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A JetStream stream as it is provisioned."""
+
+    name: str
+    subjects: tuple[str, ...]
+    work_queue: bool  # a message leaves when it is acknowledged; else it stays until `max_age`
+    max_age: float = 0  # seconds; 0 keeps for ever
+    max_bytes: int = -1  # of the whole stream; -1 is unbounded
+    discard_new: bool = False  # when full, refuse the newest instead of dropping the oldest
+    republish: tuple[str, str] | None = None  # source and destination, after the message is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable pull consumer as it is provisioned.
+
+    It has no limit of deliveries: the turn's row counts attempts, so that the last one ends visibly instead of the
+    message being left behind in the stream.
+    """
+
+    stream: str
+    name: str
+    subject: str
+
+
+TURNS = Stream("TURNS", ("turns.>",), work_queue=True, max_bytes=1 << 30, discard_new=True)
+EVENTS = Stream(
+    "EVENTS", ("events.>",), work_queue=False, max_age=3 * DAY, max_bytes=8 << 30, republish=("events.>", "live.>")
+)
+STREAMS = (TURNS, EVENTS)
+
+INTERACTIVE = Consumer("TURNS", "interactive", "turns.interactive.>")
+CONSUMERS = (INTERACTIVE,)
+
+STACK_MODELS = "stack.models"
+
+
+def turns(tenant: str) -> str:
+    """Return the subject that a tenant's new turns are queued on."""
+    return f"turns.interactive.{tenant}"
+
+
+def events(tenant: str, turn: str) -> str:
+    """Return the subject of a turn's log."""
+    return f"events.{tenant}.{turn}"
+
+
+def live(tenant: str, turn: str) -> str:
+    """Return the subject that a turn's log is republished on once an event is stored."""
+    return f"live.{tenant}.{turn}"
+
+
+def cancel(turn: str) -> str:
+    """Return the subject that tells a turn's worker to stop it."""
+    return f"control.cancel.{turn}"

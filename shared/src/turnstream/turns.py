@@ -1,0 +1,107 @@
+"""A turn and a conversation, as they are stored and as the API shows them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+type Item = dict[str, Any]
+type Status = Literal["queued", "running", "completed", "failed", "incomplete", "cancelled"]
+
+# The statuses of a turn by the API's names: the field says in_progress for what runs.
+_SHOWN: dict[str, str] = {"running": "in_progress"}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn's row."""
+
+    id: str
+    tenant: str
+    status: Status
+    conversation: str | None  # the conversation that it reads and extends
+    previous: str | None  # or the turn that it follows
+    request: dict[str, Any]  # the parameters, without the input
+    input: list[Item]
+    output: list[Item] | None  # None until it is finished
+    usage: dict[str, Any] | None
+    error: dict[str, Any] | None
+    incomplete: dict[str, Any] | None  # why it is incomplete
+    attempt: int  # how often it was claimed
+    created_at: datetime
+    completed_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its status is final."""
+        return self.status not in {"queued", "running"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ends."""
+
+    status: Literal["completed", "failed", "incomplete", "cancelled"]
+    output: list[Item]
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    incomplete: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation's row."""
+
+    id: str
+    tenant: str
+    metadata: dict[str, Any]
+    created_at: datetime
+
+    def resource(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        created = int(self.created_at.timestamp())
+        return {"id": self.id, "object": "conversation", "created_at": created, "metadata": self.metadata}
+
+
+# The parameters that a response repeats, with the values that hold where a client leaves them out.
+_REPEATED: dict[str, Any] = {
+    "model": None,
+    "instructions": None,
+    "tools": [],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "max_output_tokens": None,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "metadata": {},
+    # What the API does not take yet has only its default.
+    "truncation": "disabled",
+    "text": {"format": {"type": "text"}},
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "top_logprobs": 0,
+    "reasoning": None,
+    "max_tool_calls": None,
+    "store": True,
+    "background": False,
+    "service_tier": "default",
+    "safety_identifier": None,
+    "prompt_cache_key": None,
+}
+
+
+def response_resource(turn: Turn) -> dict[str, Any]:
+    """Return a turn as the API's response, with every field that the Open Responses specification requires."""
+    return {
+        "id": turn.id,
+        "object": "response",
+        "created_at": int(turn.created_at.timestamp()),
+        "completed_at": int(turn.completed_at.timestamp()) if turn.completed_at else None,
+        "status": _SHOWN.get(turn.status, turn.status),
+        "incomplete_details": turn.incomplete,
+        "previous_response_id": turn.previous,
+        "conversation": {"id": turn.conversation} if turn.conversation else None,
+        "output": turn.output or [],
+        "error": turn.error,
+        "usage": turn.usage,
+        **(_REPEATED | turn.request),
+    }
