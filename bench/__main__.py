@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import report, turnstream
+from bench.errors import BenchError
 from bench.goals import Results, goals
 from bench.llama_stack import server as llama_stack
-from bench.measure import LoadError, Measured, measure
+from bench.measure import Measured, measure
 from bench.profile import profile
 from bench.running import Running
-from bench.scenarios import SCENARIOS, Scenario
+from bench.scenarios import BUSY, SCENARIOS, Scenario
 from turnstream_local.errors import LocalError
 
 RESULTS = Path(__file__).with_name("results")
@@ -30,13 +31,13 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         if options.profile:
-            asyncio.run(_until_told_to_stop(profile(options.profile, out.with_name(f"{options.profile}.prof"))))
+            asyncio.run(_until_told_to_stop(_profile(options, out)))
         else:
             results = asyncio.run(_until_told_to_stop(_measure_all(options)))
             _publish(results, out, quick=options.quick)
-    except (LocalError, LoadError) as error:
+    except (LocalError, BenchError) as error:
         sys.exit(f"bench: {error}")
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         sys.exit("bench: stopped")
 
 
@@ -45,6 +46,11 @@ async def _until_told_to_stop[T](work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.create_task(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
+
+
+async def _profile(options: argparse.Namespace, out: Path) -> None:
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == (options.only or BUSY.name))
+    await profile(options.profile, scenario, out.with_name(f"{options.profile}.prof"))
 
 
 async def _measure_all(options: argparse.Namespace) -> Results:

@@ -2,23 +2,22 @@
 
 import asyncio
 import json
+import os
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from bench.errors import LoadError
 from bench.load import Job, Outcome
-from bench.processor_time import processor_seconds
+from bench.processor_time import machine_seconds, processor_seconds
 from bench.running import STAND_IN, Running
 from bench.scenarios import PATIENCE, Scenario
 
 WARM_UP_TURNS = 100  # one for each client at least
 SETTLE = 1.0  # seconds in which what a turn leaves behind is still written, and still counts
 STARTUP = 30.0  # seconds for the load client to start, and to read what it has received
-
-
-class LoadError(Exception):
-    """The load could not be put on the system."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Measured:
     processor_ms: Mapping[str, float]  # a turn, of each of the system's processes
     model_ms: float  # a turn, of the stand-in model, which is no part of the system
     client_ms: float  # a turn, of the load client
+    disturbance: float  # share of the machine's processors that went to anything else meanwhile
 
     @property
     def system_ms(self) -> float:
@@ -41,13 +41,20 @@ async def measure(system: Running, scenario: Scenario) -> Measured:
     turns = scenario.turns[system.name]
     await _put_load(system, scenario, max(WARM_UP_TURNS, scenario.clients))
     await asyncio.sleep(SETTLE)
-    before = processor_seconds(system.pids)
+    started, before, machine_before = time.monotonic(), processor_seconds(system.pids), machine_seconds()
     load = await _put_load(system, scenario, turns)
     await asyncio.sleep(SETTLE)
-    after = processor_seconds(system.pids)
-    taken = {name: 1000 * (after[name] - before[name]) / turns for name in system.pids}
-    model = taken.pop(STAND_IN)
-    return Measured(load, taken, model_ms=model, client_ms=1000 * load.client_cpu / turns)
+    after, machine, elapsed = processor_seconds(system.pids), machine_seconds(), time.monotonic() - started
+    taken = {name: after[name] - before[name] for name in system.pids}
+    others = machine - machine_before - sum(taken.values()) - load.client_cpu
+    a_turn = {name: 1000 * seconds / turns for name, seconds in taken.items()}
+    return Measured(
+        load,
+        model_ms=a_turn.pop(STAND_IN),
+        processor_ms=a_turn,
+        client_ms=1000 * load.client_cpu / turns,
+        disturbance=max(0.0, others / (elapsed * (os.cpu_count() or 1))),
+    )
 
 
 async def _put_load(system: Running, scenario: Scenario, turns: int) -> Outcome:

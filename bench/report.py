@@ -72,6 +72,7 @@ def _rows(systems: Sequence[Measured]) -> Iterator[Row]:
         yield f"  {name}", *(f"{each.processor_ms[name]:.2f}" if name in each.processor_ms else "" for each in systems)
     yield "not counted: the model", *(f"{each.model_ms:.2f}" for each in systems)
     yield "not counted: the load client", *(f"{each.client_ms:.2f}" for each in systems)
+    yield "taken by anything else, of the machine", *(f"{each.disturbance:.0%}" for each in systems)
 
 
 def _spread(spread: Spread | None) -> str:

@@ -15,3 +15,5 @@ compile dev --group dev
 compile gateway services/gateway/pyproject.toml --constraints "$out/dev.txt"
 compile worker services/worker/pyproject.toml --constraints "$out/dev.txt"
 compile local deploy/local/pyproject.toml --constraints "$out/dev.txt"
+# The oldest client that speaks the Responses API: some tests run it in an environment of its own.
+echo "llama-stack-client==0.3.5" | compile client-0.3.5 -

@@ -510,12 +510,22 @@ async def test_up_stops_at_once_on_a_second_signal(data_dir: Path) -> None:
         records = {path.stem: json.loads(path.read_text())["pid"] for path in (data_dir / "pids").glob("*.json")}
         os.kill(records["worker-1"], signal.SIGSTOP)
         up.process.terminate()
-        await up.line_with("gateway stopped")
+        await up.line_with("still waiting for worker-1 to stop")
         started = time.monotonic()
         up.process.terminate()
         assert await up.end() == 130
         assert time.monotonic() - started < 10
         assert not any(psutil.pid_exists(pid) and alive(psutil.Process(pid)) for pid in records.values())
+
+
+async def test_up_takes_a_signal_that_arrives_twice_for_one(data_dir: Path) -> None:
+    """What a wrapper forwards beside the terminal's own signal does not cut the stop short."""
+    async with running_up(data_dir, free_port()) as up:
+        await up.line_with("Turnstream is ready")
+        up.process.send_signal(signal.SIGINT)
+        up.process.send_signal(signal.SIGTERM)
+        assert await up.end() == 0
+        assert up.lines[-1].startswith("postgres stopped")
 
 
 async def test_up_stops_while_it_starts(data_dir: Path) -> None:

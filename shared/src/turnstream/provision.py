@@ -5,23 +5,16 @@ stands here and create nothing, so they need no right to.
 """
 
 import asyncio
-from importlib.resources import as_file, files
+from importlib.resources import files
 
-from alembic import command
-from alembic.config import Config
+import asyncpg
 from pydantic import Field, PositiveFloat, PositiveInt
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from turnstream import process
 from turnstream.bus.provision import provision as provision_bus
 from turnstream.errors import StoreUnavailableError
+from turnstream.logs import log
 from turnstream.settings import Settings
-
-# Two deploys at once take turns by this advisory lock; the number means nothing but must not change.
-MIGRATION_LOCK = 7_011_835_001
 
 
 class ProvisionSettings(Settings):
@@ -39,40 +32,43 @@ async def provision(settings: ProvisionSettings, _stop: asyncio.Event) -> None:
 
 
 async def migrate(dsn: str, within: float) -> None:
-    """Run the migrations that the database lacks, oldest first, each in a transaction.
+    """Bring the database's schema to this version's.
 
     Waits `within` seconds for the database; raises StoreUnavailableError after that.
     """
-    engine = create_async_engine(make_url(dsn).set(drivername="postgresql+asyncpg"))
-    try:
-        connection = await _connect(engine, within)
-        try:
-            await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
-            await connection.run_sync(_upgrade)
-            await connection.commit()
-        finally:
-            await connection.close()
-    finally:
-        await engine.dispose()
+    if await schema_version(dsn, within) == newest_version():
+        return
+    # A second of imports, which a start with nothing to migrate is spared.
+    from turnstream.migrations import upgrade  # noqa: PLC0415
+
+    await upgrade(dsn)
+    log.info("provision.migrated", to=newest_version())
 
 
-async def _connect(engine: AsyncEngine, within: float) -> AsyncConnection:
+def newest_version() -> str:
+    """Return the version of the last migration: their files are named by it."""
+    versions = (files("turnstream") / "migrations" / "versions").iterdir()
+    return max(file.name.partition("_")[0] for file in versions if file.name.endswith(".py"))
+
+
+async def schema_version(dsn: str, within: float) -> str | None:
+    """Return the version of the database's schema, or None if it has none yet."""
     deadline = asyncio.get_running_loop().time() + within
     while True:
         try:
-            return await engine.connect()
-        except (OSError, DBAPIError) as error:  # not there yet, or still starting
+            connection = await asyncpg.connect(dsn)
+            break
+        except (OSError, asyncpg.CannotConnectNowError) as error:  # not there yet, or still starting
             if asyncio.get_running_loop().time() > deadline:
                 raise StoreUnavailableError(f"Postgres cannot be reached: {type(error).__name__}") from error
         await asyncio.sleep(0.1)
-
-
-def _upgrade(connection: Connection) -> None:
-    with as_file(files("turnstream") / "migrations") as folder:
-        config = Config()
-        config.set_main_option("script_location", str(folder))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        version: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        version = None
+    finally:
+        await connection.close()
+    return version
 
 
 if __name__ == "__main__":

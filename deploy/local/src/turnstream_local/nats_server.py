@@ -63,7 +63,7 @@ CONFIGURATION = Template("""\
 # Written by turnstream at every start; a change here is lost.
 server_name: "turnstream-local"
 listen: "$host:$port"
-max_payload: 1MB
+max_payload: 8MB
 jetstream {
   store_dir: $store
   max_memory_store: 256MB
@@ -118,16 +118,20 @@ class NatsServer:
         return self.url_for("provision")
 
     def url_for(self, user: str) -> str:
-        """Return the address with the credentials of one user of PERMISSIONS, after the first start."""
+        """Return the address with the credentials of one user of PERMISSIONS, once prepared."""
         return f"nats://{user}:{self._passwords[user]}@{LOOPBACK}:{self._port}"
+
+    def prepare(self) -> None:
+        """Make the directories, the passwords and the port, after which the addresses are known."""
+        self._data.create()
+        self._port = self._port or kept_port(self._data.nats / "port")
+        self._passwords = kept_passwords(self._data.nats / "passwords.json", PERMISSIONS)
 
     async def start(self) -> None:
         """Start the server, and return when it accepts clients and has recovered its streams."""
-        self._data.create()
+        self.prepare()
         # Two servers on one store would spoil it.
         await kill_all(working_in(self._data.nats, "nats-server"))
-        self._port = self._port or kept_port(self._data.nats / "port")
-        self._passwords = kept_passwords(self._data.nats / "passwords.json", PERMISSIONS)
         write_private(self._configuration, self._configured())
         await self._child.start()
 

@@ -72,9 +72,18 @@ class Postgres:
         """The address with the superuser's credentials, for an operator."""
         return self._dsn(SUPERUSER, SUPERUSER)
 
+    def prepare(self) -> None:
+        """Make the directories and the passwords, after which the address is known."""
+        self._data.create()
+        if self._account:
+            self._account.check_reaches(self._data.postgres)
+        self._sockets.create()
+        self._passwords = kept_passwords(self._data.postgres / "passwords.json", (SUPERUSER, APPLICATION))
+
     async def start(self) -> None:
         """Start the server, creating its cluster first if there is none; return when it accepts clients."""
-        binaries = await asyncio.to_thread(self._prepare)
+        self.prepare()
+        binaries = await asyncio.to_thread(self._binaries)
         await self._end_leftovers()
         if not self._cluster.exists():
             await self._create_cluster(binaries)
@@ -122,12 +131,7 @@ class Postgres:
         await self.stop()
         await self.start()
 
-    def _prepare(self) -> Path:
-        self._data.create()
-        if self._account:
-            self._account.check_reaches(self._data.postgres)
-        self._sockets.create()
-        self._passwords = kept_passwords(self._data.postgres / "passwords.json", (SUPERUSER, APPLICATION))
+    def _binaries(self) -> Path:
         return copied_binaries(self._data.postgres) if self._account else installed_binaries()
 
     async def _create_cluster(self, binaries: Path) -> None:

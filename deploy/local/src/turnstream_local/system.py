@@ -1,5 +1,6 @@
 """All of Turnstream on one machine: what is started, in which order, and how the parts find each other."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,19 +65,20 @@ class System:
                 "with --port"
             )
         self._data.sockets(NOTIFY_SOCKETS).remove()
+        self._postgres.prepare()
+        self._nats.prepare()
         stand_in, stand_in_url = self._stand_in()
-        self._report("starting postgres and nats" + (" and the stand-in model" if stand_in else ""))
-        await self._supervisor.start([self._postgres], [self._nats], stand_in)
         programs = Programs(self._options.commands, self._postgres.dsn)
-        self._report("provisioning")
-        await Child(programs.provision(self._nats.url), self._data).run(timeout=PROVISION_TIMEOUT)
-        self._report(f"starting {self._options.workers} workers and the gateway")
         workers = [
             Child(programs.worker(self._nats.url_for("worker"), number, self._run_yaml, stand_in_url), self._data)
             for number in range(1, self._options.workers + 1)
         ]
         gateway = Child(programs.gateway(self._nats.url_for("gateway"), self._options.port), self._data)
-        await self._supervisor.start(workers, [gateway])
+        self._report(f"starting postgres, nats, {'a stand-in model, ' if stand_in else ''}the gateway and the workers")
+        # All at once: each waits for what it needs, and importing takes most of the time.
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(self._supervisor.start([self._postgres], [self._nats], stand_in, workers, [gateway]))
+            starting.create_task(self._provision(programs))
 
     async def watch(self) -> None:
         """Return never; raise what keeps the system from running on."""
@@ -91,6 +93,9 @@ class System:
         """Kill everything at once; the next start recovers."""
         await self._supervisor.kill()
         self._data.sockets(NOTIFY_SOCKETS).remove()
+
+    async def _provision(self, programs: Programs) -> None:
+        await Child(programs.provision(self._nats.url), self._data).run(timeout=PROVISION_TIMEOUT)
 
     def _stand_in(self) -> tuple[list[Child], str | None]:
         if not self._options.stand_in:

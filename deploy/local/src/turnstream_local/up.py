@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import signal
 import time
 from collections.abc import Coroutine
@@ -13,6 +14,8 @@ from turnstream_local.programs import MODEL_SETTINGS
 from turnstream_local.system import Options, System
 from turnstream_local.turn_client import first_model
 
+# Seconds: one Ctrl-C arrives twice when a wrapper (make, timeout, npm) forwards what the terminal has sent already.
+SAME_SIGNAL = 0.5
 INTERRUPTED = 130  # the exit code of what a second Ctrl-C ended
 
 
@@ -86,12 +89,17 @@ async def _curl(url: str) -> str:
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     """Return an event for the first SIGINT, SIGTERM or SIGHUP (its terminal was closed), and one for the second."""
     first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    last = -math.inf
 
     def note() -> None:
-        (second if first.is_set() else first).set()
+        nonlocal last
+        if loop.time() - last >= SAME_SIGNAL:
+            (second if first.is_set() else first).set()
+        last = loop.time()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, note)
+        loop.add_signal_handler(number, note)
     return first, second
 
 

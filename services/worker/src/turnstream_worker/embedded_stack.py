@@ -1,7 +1,5 @@
 """Llama Stack as a library in this process. The one file that imports it; it takes seconds, so it is imported late."""
 
-import os
-import tempfile
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -27,10 +25,9 @@ class EmbeddedStack:
     Llama Stack's plain OpenAI one, the answer is read by `chat_stream`; any other is called through the adapter.
     """
 
-    def __init__(self, library: Any, session: aiohttp.ClientSession, folder: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(self, library: Any, session: aiohttp.ClientSession) -> None:
         self._library = library
         self._session = session
-        self._folder = folder
         self._inference = library.impls[Api.inference]
         self._inference.store = None  # else every prompt and completion is logged to a database
         self._list_models = library.impls[Api.models].list_models
@@ -39,13 +36,11 @@ class EmbeddedStack:
     @classmethod
     async def boot(cls, settings: WorkerSettings) -> Self:
         """Start Llama Stack with the APIs that `run.yaml` lists."""
-        folder = tempfile.TemporaryDirectory(prefix="turnstream-stack-")
-        os.environ["TURNSTREAM_STACK_DIR"] = folder.name
         config = parse_and_maybe_upgrade_config(replace_env_vars(yaml.safe_load(settings.run_yaml.read_text())))
         library = Library(config)
         await library.initialize()
         library.create_registry_refresh_task()  # finds the models of a provider that was not up yet
-        return cls(library, new_session(settings), folder)
+        return cls(library, new_session(settings))
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the models of all providers that answer."""
@@ -59,7 +54,6 @@ class EmbeddedStack:
         """Stop Llama Stack and close the connections."""
         await self._library.shutdown()
         await self._session.close()
-        self._folder.cleanup()
 
     async def _chat(self, request: dict[str, Any]) -> AsyncIterator[list[Chunk]]:
         model = await self._find(request["model"])

@@ -15,9 +15,11 @@ class Output:
     client may act on a call as soon as it sees it, so one that a later attempt would not repeat must never be seen.
     """
 
-    def __init__(self, log: EventLog, state: LogState) -> None:
+    def __init__(self, turn: str, log: EventLog, state: LogState) -> None:
         self.items: list[Item] = []  # whole, in order
         self.size = 0  # characters of text
+        # llama-stack-client reads the items of these events only where they name their response.
+        self._of_response = {"response_id": turn}
         self._log = log
         self._state = state
         self._message: OpenItem | None = None
@@ -100,7 +102,7 @@ class Output:
         item = {**item, "status": "in_progress"}
         opened = OpenItem(self._state.items, item)
         self._state.items += 1
-        self._log.append("response.output_item.added", output_index=opened.index, item=item)
+        self._log.append("response.output_item.added", output_index=opened.index, item=item, **self._of_response)
         if item["type"] == "message":
             self._open_part(opened)
         return opened
@@ -125,7 +127,7 @@ class Output:
         return item
 
     def _done(self, index: int, item: Item) -> None:
-        self._log.append("response.output_item.done", output_index=index, item=item)
+        self._log.append("response.output_item.done", output_index=index, item=item, **self._of_response)
         self._state.done.add(item["id"])
 
 

@@ -96,7 +96,7 @@ class TurnRunner:
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
-        output = Output(event_log, state)
+        output = Output(turn.id, event_log, state)
         if turn.output is None:
             outcome = await self._outcome(running, turn, output)
             if outcome is None:

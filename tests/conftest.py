@@ -1,0 +1,28 @@
+"""Fixtures of the running system. Unit tests use none of them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from support.deployment import Deployment, Gateway, deployed
+from support.infrastructure import embedded
+
+
+@pytest.fixture(scope="session")
+async def deployment() -> AsyncIterator[Deployment]:
+    """Turnstream as it is meant to run, for tests that break nothing: a worker on the embedded Llama Stack."""
+    async with embedded() as infrastructure, deployed(infrastructure) as running:
+        await running.worker(embedded=True)
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def gateway(deployment: Deployment) -> Gateway:
+    """A gateway of `deployment`."""
+    return await deployment.gateway()
+
+
+@pytest.fixture
+async def fragile() -> AsyncIterator[Deployment]:
+    """A deployment of the test's own, without gateway or worker yet, to be broken."""
+    async with embedded() as infrastructure, deployed(infrastructure) as running:
+        yield running

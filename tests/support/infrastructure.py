@@ -1,0 +1,71 @@
+"""The seam where tests get their NATS and Postgres: another provider needs to offer no more than this."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from turnstream.provision import ProvisionSettings, provision
+from turnstream_local.layout import temporary_data_directory
+from turnstream_local.nats_server import NatsServer
+from turnstream_local.postgres import Postgres
+
+ACK_WAIT = 2  # seconds; short, so that a dead worker's turns come again within a test
+
+
+class Server(Protocol):
+    """A server that can be broken. Its address stays the same over restarts."""
+
+    async def stop(self) -> object:
+        """Stop it as an operator would."""
+
+    async def kill(self) -> None:
+        """Kill it without warning."""
+
+    async def start(self) -> None:
+        """Start it on the data that it had."""
+
+
+class Infrastructure:
+    """A provisioned NATS and Postgres."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder  # for the logs of what runs on it
+        self._nats = NatsServer(folder)
+        self._postgres = Postgres(folder)
+
+    @property
+    def nats(self) -> Server:
+        """The NATS server."""
+        return self._nats
+
+    @property
+    def postgres(self) -> Server:
+        """The Postgres server."""
+        return self._postgres
+
+    @property
+    def dsn(self) -> str:
+        """The database."""
+        return self._postgres.dsn
+
+    def nats_url(self, service: str) -> str:
+        """Return the NATS server's URL with the user of a service."""
+        return self._nats.url_for(service)
+
+
+@asynccontextmanager
+async def embedded() -> AsyncIterator[Infrastructure]:
+    """Run both as processes from their PyPI packages."""
+    with temporary_data_directory() as folder:
+        infrastructure = Infrastructure(folder)
+        await asyncio.gather(infrastructure.nats.start(), infrastructure.postgres.start())
+        try:
+            settings = ProvisionSettings(
+                nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
+            )
+            await provision(settings, asyncio.Event())
+            yield infrastructure
+        finally:
+            await asyncio.gather(infrastructure.nats.kill(), infrastructure.postgres.kill())
