@@ -127,7 +127,11 @@ def _problem(turn: StreamedTurn, exchange: Exchange) -> str:
 def main() -> None:
     """Read the job from the command line, write the outcome to the standard output."""
     fields: dict[str, Any] = json.loads(sys.argv[1])
-    print(json.dumps(asdict(uvloop.run(run(Job(**fields))))))
+    try:
+        outcome = uvloop.run(run(Job(**fields)))
+    except OSError as error:
+        sys.exit(f"{error}, on port {fields['port']}")
+    print(json.dumps(asdict(outcome)))
 
 
 if __name__ == "__main__":

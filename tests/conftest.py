@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.deployment import Deployment, Gateway, deployed
-from support.infrastructure import embedded
+from support.infrastructure import Infrastructure, embedded
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +21,15 @@ async def gateway(deployment: Deployment) -> Gateway:
     return await deployment.gateway()
 
 
+@pytest.fixture(scope="session")
+async def breakable() -> AsyncIterator[Infrastructure]:
+    """Return an infrastructure that tests break, one after the other, and leave running."""
+    async with embedded() as infrastructure:
+        yield infrastructure
+
+
 @pytest.fixture
-async def fragile() -> AsyncIterator[Deployment]:
+async def fragile(breakable: Infrastructure) -> AsyncIterator[Deployment]:
     """A deployment of the test's own, without gateway or worker yet, to be broken."""
-    async with embedded() as infrastructure, deployed(infrastructure) as running:
+    async with deployed(breakable) as running:
         yield running

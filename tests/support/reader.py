@@ -106,11 +106,11 @@ async def resume(url: str, transcript: Transcript, turn: str | None = None) -> A
             yield event
 
 
-async def read_to_end(url: str, transcript: Transcript) -> None:
+async def read_to_end(url: str, transcript: Transcript, turn: str | None = None) -> None:
     """Come back to a turn until it has ended, as often as the connection breaks."""
     while not transcript.ended:
         with suppress(httpx.TransportError):
-            async for _ in resume(url, transcript):
+            async for _ in resume(url, transcript, turn):
                 pass
 
 

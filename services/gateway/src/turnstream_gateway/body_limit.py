@@ -1,6 +1,7 @@
 """Refuse bodies that are too large before they are read, or as soon as they turn out to be."""
 
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from turnstream.errors import TooLargeError
@@ -32,7 +33,8 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit:
-                raise TooLargeError(self._message(), code="body_too_large")
+                # FastAPI turns any other error of reading a body into a 400.
+                raise HTTPException(TooLargeError.status, self._message())
             return message
 
         await self._app(scope, counted, send)

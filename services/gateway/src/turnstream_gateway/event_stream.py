@@ -35,7 +35,11 @@ class EventStream(Response):
         """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
         gone = asyncio.create_task(_client_gone(receive, self._relay), name="event_stream.gone")
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            headers = [
+                *HEADERS,
+                (b"x-response-id", self._relay.turn.encode()),
+            ]  # to come back by before the first event
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
             async for lines in self._relay.lines(self._after, new=self._new):
                 body = b"".join(map(sse_frame, lines)) if lines else HEARTBEAT

@@ -62,8 +62,8 @@ def _param(place: tuple[Any, ...]) -> str:
 
 async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    shown = InvalidRequestError(f"{phrase}.", code=phrase.lower().replace(" ", "_"))
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    shown = InvalidRequestError(f"{error.detail.rstrip('.')}.", code=code)
     return _answer(shown, error.status_code, dict(error.headers or {}))
 
 

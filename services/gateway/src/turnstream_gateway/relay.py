@@ -22,6 +22,7 @@ class Relay:
     """One reader of one turn. Use it with `async with`, entered before the turn is queued."""
 
     def __init__(self, bus: Bus, tenant: str, turn: str, *, heartbeat: float) -> None:
+        self.turn = turn
         self._bus = bus
         self._subject = subjects.events(tenant, turn)
         self._tail = bus.tail(subjects.live(tenant, turn))

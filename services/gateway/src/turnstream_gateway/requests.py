@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from turnstream.ids import new_id
 from turnstream.turns import Item
@@ -21,6 +30,14 @@ class Strict(BaseModel):
     """A body in which every field is known: an unknown one is refused, never dropped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """Take a null for a field that was left out: SDKs send back items with all the fields that they know."""
+        return (
+            {key: set_to for key, set_to in value.items() if set_to is not None} if isinstance(value, dict) else value
+        )
 
 
 class TextPart(Strict):

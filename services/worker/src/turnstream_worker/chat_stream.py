@@ -4,7 +4,7 @@ Llama Stack's own reading costs 15 ms of CPU for 60 paced tokens, the openai SDK
 together is handed on as one list, so that it travels on together.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,21 +58,30 @@ async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[list[Chunk]]:
         *lines, rest = (rest + data).split(b"\n")
         if len(rest) > LINE_LIMIT:
             raise ModelError("The model's provider sent an event that is too large.")
-        chunks = []
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue  # blank lines, comments, event names
-            value = line[5:].strip()
-            if value == b"[DONE]":
-                finished = True
-                continue
-            chunk = _parse(value)
-            finished = finished or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
-            chunks.append(chunk)
+        values = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+        chunks, failure = _parse_until_failure(value for value in values if value != b"[DONE]")
         if chunks:
             yield chunks
+        if failure:
+            raise failure
+        finished = finished or b"[DONE]" in values or any(map(_gives_reason, chunks))
     if not finished:
         raise ModelError("The model's provider broke off in the middle of its answer.")
+
+
+def _parse_until_failure(values: Iterable[bytes]) -> tuple[list[Chunk], ModelError | None]:
+    """Return the chunks before the first failure, and the failure: what was said before it counts."""
+    chunks = []
+    for value in values:
+        try:
+            chunks.append(_parse(value))
+        except ModelError as error:
+            return chunks, error
+    return chunks, None
+
+
+def _gives_reason(chunk: Chunk) -> bool:
+    return any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
 
 
 def _parse(value: bytes) -> Chunk:

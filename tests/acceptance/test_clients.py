@@ -1,0 +1,177 @@
+"""The published clients, unchanged, against a running Turnstream."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from support.deployment import Gateway
+from support.reader import NOTHING, Transcript, start, tally
+
+ROOT = Path(__file__).parents[2]
+AGENT_SESSION = Path(__file__).parent / "clients" / "agent_session.py"
+# The old client has dependencies of its own, and so an environment; `make` installs it.
+INTERPRETERS = {
+    "0.7.5": Path(sys.executable),
+    "0.3.5": ROOT / ".tools" / "client-0.3.5" / "bin" / "python",
+}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "weather",
+    "description": "Tells the weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+
+
+@pytest.fixture(scope="session")
+async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The openai SDK, pointed at Turnstream."""
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk
+
+
+@pytest.mark.parametrize("version", INTERPRETERS)
+async def test_llama_stack_agent(gateway: Gateway, version: str) -> None:
+    """llama-stack-client's Agent keeps a session, remembers, runs its own tool and prints what it should."""
+    seen = await run_script(INTERPRETERS[version], gateway.url)
+    assert seen["version"] == version
+    assert "stand-in" in seen["models"]
+    first, second = seen["printed"]
+    assert 'You said: "My name is Ada."' in first
+    assert 'I have seen 2 user messages; the first was: "My name is Ada."' in second
+    assert seen["conversation"] == {"name": "a session"}
+    assert seen["roles"] == ["user", "assistant", "user", "assistant"]
+    assert seen["calls"] == [[2, 3]]
+    assert "The tool answered: 5" in seen["whole"]
+
+
+async def test_openai_whole(client: openai.AsyncOpenAI) -> None:
+    """A response that is not streamed comes whole, with its usage, and can be retrieved."""
+    response = await client.responses.create(model="stand-in", input="Hello there.", metadata={"for": "a test"})
+    assert response.status == "completed"
+    assert "Hello there." in response.output_text
+    assert response.usage
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
+    assert await client.responses.retrieve(response.id) == response
+
+
+async def test_openai_streamed(client: openai.AsyncOpenAI) -> None:
+    """The SDK's stream helper accumulates the events to the response that is stored."""
+    async with client.responses.stream(model="stand-in", input="Hello there.") as stream:
+        deltas = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+        final = await stream.get_final_response()
+    assert len(deltas) > 1
+    assert "".join(deltas) == final.output_text == (await client.responses.retrieve(final.id)).output_text
+
+
+async def test_openai_memory_by_previous_response(client: openai.AsyncOpenAI) -> None:
+    """previous_response_id remembers all turns before, and a response can be followed more than once."""
+    first = await client.responses.create(model="stand-in", input="My name is Ada.")
+    for text in ("What is my name?", "And who am I?"):
+        second = await client.responses.create(model="stand-in", input=text, previous_response_id=first.id)
+        assert 'I have seen 2 user messages; the first was: "My name is Ada."' in second.output_text
+    third = await client.responses.create(model="stand-in", input="Go on.", previous_response_id=second.id)
+    assert "I have seen 3 user messages" in third.output_text
+    assert third.previous_response_id == second.id
+
+
+async def test_openai_conversation(client: openai.AsyncOpenAI) -> None:
+    """A conversation collects the items of its turns, and is gone when it is deleted."""
+    conversation = await client.conversations.create(metadata={"name": "a session"})
+    for text in ("One.", "Two."):
+        await client.responses.create(model="stand-in", input=text, conversation=conversation.id)
+    items = [item async for item in client.conversations.items.list(conversation.id, order="asc", limit=1)]
+    assert [item.role for item in items if item.type == "message"] == ["user", "assistant", "user", "assistant"]
+    assert (await client.conversations.retrieve(conversation.id)).metadata == {"name": "a session"}
+    assert (await client.conversations.delete(conversation.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await client.conversations.retrieve(conversation.id)
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.create(model="stand-in", input="Three.", conversation=conversation.id)
+
+
+async def test_openai_function_round_trip(client: openai.AsyncOpenAI) -> None:
+    """A function call comes as an item, and its output, sent back, reaches the model with the call."""
+    asked = await client.responses.create(model="stand-in", input="The weather in Paris?", tools=[WEATHER])  # type: ignore[list-item]  # a dict for a typed dict
+    [call] = asked.output
+    assert call.type == "function_call"
+    assert json.loads(call.arguments) == {"city": "Paris"}
+    answered = await client.responses.create(
+        model="stand-in",
+        previous_response_id=asked.id,
+        input=[{"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}],
+    )
+    assert "sunny" in answered.output_text
+
+
+async def test_openai_manual_history(client: openai.AsyncOpenAI) -> None:
+    """The output of one response can be given as input to the next, as it came."""
+    first = await client.responses.create(model="stand-in", input="My name is Ada.")
+    history: list[Any] = [
+        {"role": "user", "content": "My name is Ada."},
+        *(item.model_dump() for item in first.output),
+        {"role": "user", "content": "What is my name?"},
+    ]
+    second = await client.responses.create(model="stand-in", input=history)
+    assert 'I have seen 2 user messages; the first was: "My name is Ada."' in second.output_text
+
+
+async def test_openai_resume(client: openai.AsyncOpenAI) -> None:
+    """starting_after gives the events behind a number, of a turn that is over as well."""
+    whole = [event async for event in await client.responses.create(model="stand-in", input="Hello.", stream=True)]
+    assert whole[0].type == "response.created"
+    rest = await client.responses.retrieve(whole[0].response.id, stream=True, starting_after=whole[4].sequence_number)
+    assert [event async for event in rest] == whole[5:]
+
+
+async def test_httpx_stream(gateway: Gateway) -> None:
+    """Read by hand, the events come numbered, typed twice over, in the specification's order and without ids."""
+    transcript = Transcript()
+    async for _ in start(gateway.url, transcript, input="Hello."):
+        pass
+    assert tally([transcript]) == NOTHING
+    kinds = [kind for kind in transcript.kinds() if kind != "response.output_text.delta"]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        raw = (await http.get(f"/v1/responses/{transcript.id}", params={"stream": True})).text
+    for frame in raw.strip().split("\n\n"):
+        event, data = frame.split("\n")
+        assert event == f"event: {json.loads(data.removeprefix('data: '))['type']}"
+
+
+async def run_script(python: Path, url: str) -> dict[str, Any]:
+    """Run the agent script with an interpreter and return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        python,
+        AGENT_SESSION,
+        url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    seen: dict[str, Any] = json.loads(out)
+    return seen

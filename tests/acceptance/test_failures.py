@@ -1,0 +1,206 @@
+"""What fails is said, in OpenAI's shape where nothing was accepted, and by a terminal event where a turn was."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from support.deployment import Deployment, Gateway
+from support.reader import NOTHING, Transcript, read_to_end, start, tally
+
+
+@pytest.fixture(scope="session")
+async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A plain HTTP client of the gateway."""
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"input": "hi"}, "model", "missing_required_parameter"),
+        ({"model": "stand-in"}, "input", "missing_required_parameter"),
+        ({"model": "stand-in", "input": []}, "input", "invalid_value"),
+        ({"model": "stand-in", "input": "hi", "colour": "red"}, "colour", "unknown_parameter"),
+        ({"model": "stand-in", "input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
+        ({"model": "stand-in", "input": [{"type": "song"}]}, "input[0]", "invalid_value"),
+        ({"model": "stand-in", "input": "hi", "temperature": 3}, "temperature", "invalid_value"),
+        ({"model": "stand-in", "input": "hi", "tools": [{"type": "function"}]}, "tools[0].name", None),
+        (
+            {"model": "stand-in", "input": "hi", "conversation": "conv_x", "previous_response_id": "resp_x"},
+            "previous_response_id",
+            "mutually_exclusive",
+        ),
+    ],
+)
+async def test_bad_request(http: httpx.AsyncClient, body: dict[str, Any], param: str, code: str | None) -> None:
+    """A bad value is a 400 that names the parameter."""
+    answer = await http.post("/v1/responses", json=body)
+    error = answer.json()["error"]
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert code is None or error["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json", "status"),
+    [
+        ("GET", "/v1/responses/resp_x", None, 404),
+        ("GET", "/v1/responses/resp_x?stream=true", None, 404),
+        ("POST", "/v1/responses/resp_x/cancel", None, 404),
+        ("GET", "/v1/conversations/conv_x", None, 404),
+        ("DELETE", "/v1/conversations/conv_x", None, 404),
+        ("GET", "/v1/conversations/conv_x/items", None, 404),
+        ("GET", "/v1/models/no-such-model", None, 404),
+        ("GET", "/v1/no-such-thing", None, 404),
+        ("DELETE", "/v1/responses", None, 405),
+        ("POST", "/v1/responses", {"model": "m", "input": "hi", "conversation": "conv_x"}, 404),
+        ("POST", "/v1/responses", {"model": "m", "input": "hi", "previous_response_id": "resp_x"}, 404),
+        ("POST", "/v1/responses", {"model": "m", "input": "x" * 600_000}, 413),
+    ],
+)
+async def test_refused(http: httpx.AsyncClient, method: str, path: str, json: Any, status: int) -> None:
+    """What is not there, not allowed or too large is refused with its status, in the API's shape."""
+    answer = await http.request(method, path, json=json)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
+
+
+async def test_malformed_json(http: httpx.AsyncClient) -> None:
+    """A body that is not JSON is a 400 that says so."""
+    answer = await http.post("/v1/responses", content=b"{", headers={"content-type": "application/json"})
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+    assert answer.json()["error"]["code"] == "invalid_json"
+
+
+async def test_endless_body(http: httpx.AsyncClient) -> None:
+    """A body that does not say its length is cut off where it has become too large."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    answer = await http.post("/v1/responses", content=endless(), headers={"content-type": "application/json"})
+    assert answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+
+
+async def test_unknown_model(http: httpx.AsyncClient) -> None:
+    """A turn of a model that does not exist fails, and says which models there are."""
+    response = (await http.post("/v1/responses", json={"model": "no-such-model", "input": "hi"})).json()
+    assert response["status"] == "failed"
+    assert response["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        ({"status": 429, "message": "slow down"}, "rate_limit_exceeded", ""),
+        ({"status": 500, "message": "secret inside"}, "server_error", ""),
+        (
+            {"status": 400, "code": "context_length_exceeded", "message": "too long"},
+            "context_length_exceeded",
+            "",
+        ),
+        ({"after_tokens": 3, "status": 500, "message": "no more"}, "server_error", "one two three"),
+        ({"after_tokens": 3, "kind": "drop"}, "server_error", "one two three"),
+    ],
+)
+async def test_model_fails(
+    deployment: Deployment, gateway: Gateway, error: dict[str, Any], code: str, text: str
+) -> None:
+    """A model that refuses, fails or breaks off makes a failed turn, with what it had said so far."""
+    prompt = f"fail with {error}"
+    await deployment.script(prompt, {"chunks": ["one ", "two ", "three ", "four"], "error": error})
+    transcript = Transcript()
+    async for _ in start(gateway.url, transcript, input=prompt):
+        pass
+    assert tally([transcript]) == NOTHING
+    assert transcript.kinds()[-1] == "response.failed"
+    assert transcript.response["error"]["code"] == code
+    assert "secret" not in transcript.response["error"]["message"]
+    said = "".join(item["content"][0]["text"] for item in transcript.response["output"])
+    assert said.strip() == text
+
+
+async def test_out_of_tokens(http: httpx.AsyncClient) -> None:
+    """An answer that is cut off at max_output_tokens is incomplete and says why."""
+    body = {"model": "stand-in", "input": "[stand-in tokens=50] go on", "max_output_tokens": 5}
+    response = (await http.post("/v1/responses", json=body)).json()
+    assert response["status"] == "incomplete"
+    assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert response["output"][0]["status"] == "incomplete"
+
+
+async def test_cancel_running(http: httpx.AsyncClient, gateway: Gateway) -> None:
+    """A cancelled turn ends at once, keeps what it had said, and never becomes completed."""
+    transcript = Transcript()
+    async for event in start(gateway.url, transcript, input="[stand-in tokens=500 delay_ms=50] go on"):
+        if event["type"] == "response.output_text.delta":
+            break
+    cancelled = (await http.post(f"/v1/responses/{transcript.id}/cancel")).json()
+    assert cancelled["status"] == "cancelled"
+    await read_to_end(gateway.url, transcript)
+    assert tally([transcript]) == NOTHING
+    assert transcript.kinds()[-1] == "response.incomplete"
+    assert transcript.response["status"] == "cancelled"
+    [message] = transcript.response["output"]
+    assert message["status"] == "incomplete"
+    assert message["content"][0]["text"] == transcript.text_of(message["id"])
+    assert (await http.get(f"/v1/responses/{transcript.id}")).json() == transcript.response
+    assert (await http.post(f"/v1/responses/{transcript.id}/cancel")).json()["status"] == "cancelled"
+
+
+async def test_cancel_finished(http: httpx.AsyncClient) -> None:
+    """A turn that has ended stays as it is."""
+    response = (await http.post("/v1/responses", json={"model": "stand-in", "input": "hi"})).json()
+    assert (await http.post(f"/v1/responses/{response['id']}/cancel")).json() == response
+
+
+async def test_cancel_queued(fragile: Deployment) -> None:
+    """A turn that is cancelled before any worker has it is never run, and still ends for its reader."""
+    url = (await fragile.gateway()).url
+    transcript = Transcript()
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        body = {"model": "stand-in", "input": "never to be asked", "stream": True}
+        async with http.stream("POST", "/v1/responses", json=body) as answer:
+            turn = answer.headers["x-response-id"]
+        assert (await http.post(f"/v1/responses/{turn}/cancel")).json()["status"] == "cancelled"
+    await fragile.worker()
+    await read_to_end(url, transcript, turn)
+    assert tally([transcript]) == NOTHING
+    assert transcript.response["status"] == "cancelled"
+    assert await fragile.model_requests("never to be asked") == []
+
+
+async def test_attempts_used_up(fragile: Deployment) -> None:
+    """A turn whose workers died as often as it may be begun fails visibly, and is not begun again."""
+    url = (await fragile.gateway()).url
+    doomed = await fragile.worker()
+    transcript = Transcript()
+    async for event in start(url, transcript, input="[stand-in tokens=500 delay_ms=50] fatal"):
+        if event["type"] == "response.output_text.delta":
+            await doomed.kill()
+            break
+    await fragile.worker(TURNSTREAM_MAX_ATTEMPTS="1")
+    await read_to_end(url, transcript)
+    assert tally([transcript]) == NOTHING
+    assert transcript.kinds()[-1] == "response.failed"
+    assert transcript.response["error"]["code"] == "max_attempts"
+    assert len(await fragile.model_requests("fatal")) == 1
+
+
+async def test_nats_away_at_accept(fragile: Deployment) -> None:
+    """Without NATS a turn is refused with 503 and Retry-After, and is not run later behind the client's back."""
+    gateway = await fragile.gateway(TURNSTREAM_ACCEPT_PATIENCE="0.5", TURNSTREAM_BUS_TIMEOUT="0.5")
+    await fragile.infrastructure.nats.stop()
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+        answer = await http.post("/v1/responses", json={"model": "stand-in", "input": "too early"})
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert answer.headers["retry-after"]
+        await fragile.infrastructure.nats.start()
+        await fragile.worker()
+        later = await http.post("/v1/responses", json={"model": "stand-in", "input": "in time"})
+    assert later.json()["status"] == "completed"
+    assert await fragile.model_requests("too early") == []
