@@ -7,7 +7,7 @@ compile() { # name, then what to resolve
   local name=$1
   shift
   # --no-header and --no-emit-index-url: a pin names packages and hashes, never where they were fetched.
-  "$uv" pip compile --quiet --generate-hashes --universal --python-version 3.12 --no-header --no-emit-index-url \
+  "$uv" pip compile --quiet --generate-hashes --universal --python-version 3.12 --no-header --no-annotate --no-emit-index-url \
     --no-emit-package turnstream --no-emit-package turnstream-gateway --no-emit-package turnstream-worker \
     --no-emit-package turnstream-local --output-file "$out/$name.txt" "$@"
 }
@@ -16,4 +16,4 @@ compile gateway services/gateway/pyproject.toml --constraints "$out/dev.txt"
 compile worker services/worker/pyproject.toml --constraints "$out/dev.txt"
 compile local deploy/local/pyproject.toml --constraints "$out/dev.txt"
 # The oldest client that speaks the Responses API: some tests run it in an environment of its own.
-echo "llama-stack-client==0.3.5" | compile client-0.3.5 -
+compile client-0.3.5 - <<<"llama-stack-client==0.3.5"

@@ -1,0 +1,236 @@
+"""The bus in memory, for tests: what `Bus` does, in one process and with faults to order.
+
+The contract tests hold it to the real one. It forgets nothing and bounds nothing but a slow reader's tail.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+import orjson
+
+from turnstream import subjects
+from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue
+from turnstream.bus.tail import TAIL_LIMIT
+from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
+from turnstream.events import Batch
+from turnstream.subjects import Consumer
+
+MAX_PAYLOAD = 1 << 20  # bytes of a message
+
+
+class MemoryBus(Bus):
+    """A bus that lives as long as its process. The attributes without an underscore are faults to order."""
+
+    def __init__(self, *, ack_wait: float = 15) -> None:
+        self.away = 0  # requests that are not answered from now on
+        self.lost_acks = 0  # appends that are stored, and whose answer is lost
+        self.dropped_live = 0  # batches that are stored, and not heard live
+        self.stale_replays = 0  # replays that a replica answers which lacks a log's last batch
+        self.reachable = asyncio.Event()  # while it is not set, requests wait
+        self.reachable.set()
+        self.ack_wait = ack_wait  # seconds until a silent delivery comes again
+        self.lanes: dict[str, asyncio.Queue[_Message]] = defaultdict(asyncio.Queue)
+        self.tails: dict[str, list[_MemoryTail]] = defaultdict(list)
+        self._logs: dict[str, list[Stored]] = defaultdict(list)
+        self._sequence = 0  # of the stream that holds all logs
+        self._message_ids: set[str] = set()
+        self._listeners: list[tuple[str, Callable[[str], None]]] = []
+        self._endpoints: dict[str, Callable[[], Awaitable[Any]]] = {}
+        self._failed = asyncio.Event()
+
+    async def close(self) -> None:
+        """Forget who listens and who serves."""
+        self._listeners.clear()
+        self._endpoints.clear()
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Never set, but by a test."""
+        return self._failed
+
+    async def enqueue(self, tenant: str, turn: str, message_id: str, *, patience: float) -> None:  # noqa: ARG002
+        """Queue a turn once for each `message_id`."""
+        await self.request()
+        if message_id not in self._message_ids:
+            self._message_ids.add(message_id)
+            self.put(_Message(subjects.turns(tenant).split(".")[1], turn.encode()))
+
+    def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
+        """Return the deliveries of a lane."""
+        return _MemoryWorkQueue(self, consumer.name, capacity)
+
+    async def append(self, subject: str, batch: Batch, expected: int) -> int:
+        """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
+        if len(batch.payload()) > MAX_PAYLOAD:
+            raise EventTooLargeError(f"a batch of {len(batch.payload())} bytes is larger than a message may be")
+        await self.request()
+        log = self._logs[subject]
+        if expected == (log[-1].sequence if log else 0):
+            self._sequence += 1
+            self._store(subject, Stored(self._sequence, expected, batch))
+            if not self.lost_acks:
+                return self._sequence
+            self.lost_acks -= 1
+            await self.request()
+        if log and log[-1].batch == batch:
+            return log[-1].sequence
+        raise FencedError("another attempt has written to the log", attempt=log[-1].batch.attempt if log else 0)
+
+    async def end(self, subject: str) -> Stored | None:
+        """Return a log's last batch."""
+        await self.request()
+        log = self._logs[subject]
+        return Stored(log[-1].sequence, -1, log[-1].batch) if log else None
+
+    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+        """Yield a log's batches behind stream sequence `after`."""
+        await self.request()
+        log = self._logs[subject]
+        if self.stale_replays:
+            self.stale_replays -= 1
+            log = log[:-1]
+        for stored in log:
+            if stored.sequence > after:
+                yield stored
+
+    def tail(self, subject: str) -> Tail:
+        """Return the live tail of a log."""
+        return _MemoryTail(self, subject)
+
+    async def signal(self, subject: str) -> None:
+        """Call whoever listens now."""
+        for pattern, react in tuple(self._listeners):
+            if fnmatchcase(subject, pattern):
+                react(subject)
+
+    async def on_signal(self, subject: str, react: Callable[[str], None]) -> None:
+        """Call `react(subject)` for every signal on `subject`."""
+        self._listeners.append((subject, react))
+
+    async def ask(self, subject: str, within: float) -> Any:
+        """Return the JSON that a service answers."""
+        await self.request()
+        if subject not in self._endpoints:
+            raise BusUnavailableError(f"nobody serves {subject}")
+        try:
+            async with asyncio.timeout(within):
+                return orjson.loads(orjson.dumps(await self._endpoints[subject]()))
+        except TimeoutError as error:
+            raise BusUnavailableError(f"no answer on {subject}") from error
+        except Exception as error:
+            raise BusUnavailableError(f"{subject} failed") from error
+
+    async def serve(self, name: str, endpoints: dict[str, Callable[[], Awaitable[Any]]]) -> None:
+        """Answer `<name>.<endpoint>`."""
+        self._endpoints |= {f"{name}.{endpoint}": answer for endpoint, answer in endpoints.items()}
+
+    async def healthy(self) -> bool:
+        """Tell whether requests are answered."""
+        return not self.away and self.reachable.is_set()
+
+    async def request(self) -> None:
+        """Go to the server and back, which lets others go first."""
+        await asyncio.sleep(0)
+        await self.reachable.wait()
+        if self.away:
+            self.away -= 1
+            raise BusUnavailableError("the bus is away")
+
+    def put(self, message: "_Message") -> None:
+        """Put a message into its lane, for the first time or again."""
+        self.lanes[message.lane].put_nowait(message)
+
+    def _store(self, subject: str, stored: Stored) -> None:
+        self._logs[subject].append(stored)
+        if self.dropped_live:
+            self.dropped_live -= 1
+            return
+        for tail in self.tails[subject.replace("events.", "live.", 1)]:
+            tail.arrive(stored)
+
+
+class _MemoryTail(Tail):
+    """A tail that the bus fills itself; how it waits and breaks is the real one's."""
+
+    def __init__(self, bus: MemoryBus, subject: str) -> None:
+        self._tails = bus.tails[subject]
+        self._waiting: deque[Stored] = deque()
+        self._arrived = asyncio.Event()
+        self._broken = False
+
+    async def __aenter__(self) -> Self:
+        self._tails.append(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._tails.remove(self)
+
+    def arrive(self, stored: Stored) -> None:
+        """Take in a batch, or break if too many wait."""
+        if len(self._waiting) >= TAIL_LIMIT:
+            self.wake()
+        else:
+            self._waiting.append(stored)
+            self._arrived.set()
+
+
+@dataclass(slots=True)
+class _Message:
+    lane: str
+    data: bytes
+    settled: bool = False
+
+
+class _MemoryWorkQueue(WorkQueue):
+    def __init__(self, bus: MemoryBus, lane: str, capacity: int) -> None:
+        self._bus = bus
+        self._lane = bus.lanes[lane]
+        self._room = asyncio.Semaphore(capacity)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def next(self) -> Delivery:
+        await self._room.acquire()
+        try:
+            while (message := await self._lane.get()).settled:
+                pass
+        except asyncio.CancelledError:
+            self.release()
+            raise
+        return _MemoryDelivery(self._bus, message)
+
+    def release(self) -> None:
+        self._room.release()
+
+
+class _MemoryDelivery(Delivery):
+    def __init__(self, bus: MemoryBus, message: _Message) -> None:
+        self._bus = bus
+        self._taken = message
+        self._again = self._in(bus.ack_wait)
+
+    @property
+    def data(self) -> bytes:
+        return self._taken.data
+
+    async def ack(self) -> None:
+        await self._bus.request()
+        self._taken.settled = True
+        self._again.cancel()
+
+    async def nak(self, delay: float) -> None:
+        self._again.cancel()
+        self._again = self._in(delay)
+
+    async def in_progress(self) -> None:
+        await self.nak(self._bus.ack_wait)
+
+    def _in(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._bus.put, self._taken)

@@ -1,0 +1,69 @@
+"""The bus in memory and the real one, and the store on a real Postgres."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from support.infrastructure import ACK_WAIT, Infrastructure, embedded
+
+from turnstream.bus import Bus
+from turnstream.bus.connection import Connection
+from turnstream.memory import MAX_PAYLOAD, MemoryBus
+from turnstream.settings import Settings
+from turnstream.store import Store
+from turnstream.subjects import TURNS
+
+QUICK_ACK_WAIT = 0.2  # seconds; the bus in memory need not take as long as the server
+
+
+@dataclass(frozen=True)
+class Buses:
+    """One bus as the gateway and as the worker have it, each with the rights of its own."""
+
+    gateway: Bus
+    worker: Bus
+    ack_wait: float  # seconds
+    max_payload: int  # bytes
+
+
+@pytest.fixture(scope="session")
+async def infrastructure() -> AsyncIterator[Infrastructure]:
+    """NATS and Postgres for all contract tests."""
+    async with embedded() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def buses(request: pytest.FixtureRequest, infrastructure: Infrastructure) -> AsyncIterator[Buses]:
+    """Each kind of bus in turn, with nothing in its queue."""
+    if request.param == "memory":
+        bus = MemoryBus(ack_wait=QUICK_ACK_WAIT)
+        yield Buses(bus, bus, QUICK_ACK_WAIT, MAX_PAYLOAD)
+        return
+    operator = await Connection(settings(infrastructure, "provision"), "provision").open()
+    await operator.client.jetstream().purge_stream(TURNS.name)
+    gateway = await Bus.connect(settings(infrastructure, "gateway"), "gateway")
+    worker = await Bus.connect(settings(infrastructure, "worker"), "worker")
+    yield Buses(gateway, worker, ACK_WAIT, operator.client.max_payload)
+    for opened in (gateway, worker, operator):
+        await opened.close()
+
+
+@pytest.fixture
+async def store(infrastructure: Infrastructure) -> AsyncIterator[Store]:
+    """A store on the real database."""
+    opened = await Store.connect(settings(infrastructure, "gateway"))
+    yield opened
+    await opened.close()
+
+
+def settings(infrastructure: Infrastructure, service: str) -> Settings:
+    """Return settings that give up soon."""
+    return Settings(
+        nats_url=infrastructure.nats_url(service),
+        postgres_dsn=infrastructure.dsn,
+        bus_timeout=1,
+        bus_patience=5,
+        store_timeout=2,
+        store_patience=5,
+    )
