@@ -18,7 +18,7 @@ QUICK_ACK_WAIT = 0.2  # seconds; the bus in memory need not take as long as the 
 
 @dataclass(frozen=True)
 class Buses:
-    """One bus as the gateway and as the worker have it, each with the rights of its own."""
+    """One bus as the gateway and as the worker have it."""
 
     gateway: Bus
     worker: Bus
@@ -45,8 +45,32 @@ async def buses(request: pytest.FixtureRequest, infrastructure: Infrastructure) 
     gateway = await Bus.connect(settings(infrastructure, "gateway"), "gateway")
     worker = await Bus.connect(settings(infrastructure, "worker"), "worker")
     yield Buses(gateway, worker, ACK_WAIT, operator.client.max_payload)
-    for opened in (gateway, worker, operator):
-        await opened.close()
+    for connected in (gateway, worker, operator):
+        await connected.close()
+
+
+@pytest.fixture
+def gateway_bus(buses: Buses) -> Bus:
+    """The bus with the gateway's rights."""
+    return buses.gateway
+
+
+@pytest.fixture
+def worker_bus(buses: Buses) -> Bus:
+    """The bus with the worker's rights."""
+    return buses.worker
+
+
+@pytest.fixture
+def ack_wait(buses: Buses) -> float:
+    """Seconds until a silent delivery comes again."""
+    return buses.ack_wait
+
+
+@pytest.fixture
+def max_payload(buses: Buses) -> int:
+    """Bytes that one message may have."""
+    return buses.max_payload
 
 
 @pytest.fixture

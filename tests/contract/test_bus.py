@@ -2,16 +2,385 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 
 import pytest
 
 from turnstream import subjects
-from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue
+from turnstream.bus import Bus, Delivery, Stored, WorkQueue
 from turnstream.bus.tail import TAIL_LIMIT
 from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
 from turnstream.events import Batch, encode
 from turnstream.ids import new_id
-from turnstream.subjects import INTERACTIVE
+from turnstream.subjects import DEFAULT_TENANT, INTERACTIVE
 
-from .conftest import Buses
+# nats-py's micro services take the time in a way that Python 3.12 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:nats")
+
+SOON = 5  # seconds within which what is to come comes
+
+
+@pytest.fixture
+def turn() -> str:
+    """A turn that nothing was written about."""
+    return new_id("resp_")
+
+
+@pytest.fixture
+def subject(turn: str) -> str:
+    """The subject of the turn's log."""
+    return subjects.events(DEFAULT_TENANT, turn)
+
+
+@pytest.fixture
+async def queue(worker_bus: Bus) -> AsyncIterator[WorkQueue]:
+    """A worker's queue with room for two."""
+    async with worker_bus.work(INTERACTIVE, 2) as opened:
+        yield opened
+
+
+def batch(first: int, count: int = 1, *, attempt: int = 1, size: int = 1) -> Batch:
+    """Make a batch of events with `size` characters of text each."""
+    lines = [encode("response.output_text.delta", first + i, {"delta": "x" * size}) for i in range(count)]
+    return Batch(attempt, first, lines)
+
+
+async def append(bus: Bus, subject: str, count: int) -> list[int]:
+    """Append so many batches of one event to an empty log, and return their stream sequences."""
+    sequences = [0]
+    for number in range(count):
+        sequences.append(await bus.append(subject, batch(number), sequences[-1]))
+    return sequences[1:]
+
+
+async def read(bus: Bus, subject: str, after: int = 0) -> list[Stored]:
+    """Return what a log holds behind a stream sequence."""
+    async with aclosing(bus.replay(subject, after)) as replay:  # type: ignore[type-var]
+        return [stored async for stored in replay]
+
+
+async def take(queue: WorkQueue, within: float = SOON) -> Delivery:
+    """Return the next delivery; raise TimeoutError if there is none in time."""
+    async with asyncio.timeout(within):
+        return await queue.next()
+
+
+async def enqueue(bus: Bus, turn: str, message_id: str | None = None) -> None:
+    """Queue a turn."""
+    await bus.enqueue(DEFAULT_TENANT, turn, message_id or turn, patience=SOON)
+
+
+# The log
+
+
+async def test_append_goes_on_behind_the_last(worker_bus: Bus, subject: str) -> None:
+    """Batches get growing stream sequences, and the log reads as it was written."""
+    sequences = await append(worker_bus, subject, 3)
+    assert sequences == sorted(set(sequences))
+    assert [(stored.sequence, stored.batch) for stored in await read(worker_bus, subject)] == [
+        (sequence, batch(number)) for number, sequence in enumerate(sequences)
+    ]
+
+
+async def test_logs_do_not_fence_each_other(worker_bus: Bus, subject: str) -> None:
+    """Appending to one log does not move the end of another."""
+    [first] = await append(worker_bus, subject, 1)
+    await append(worker_bus, f"{subject}-other", 2)
+    await worker_bus.append(subject, batch(1), first)
+
+
+@pytest.mark.parametrize("expected", [0, 1])
+async def test_stale_writer_is_fenced(worker_bus: Bus, subject: str, expected: int) -> None:
+    """A batch that is not behind the last one is refused with its writer's attempt, and changes nothing."""
+    sequences = [0, *await append(worker_bus, subject, 1)]
+    last = await worker_bus.append(subject, batch(1, attempt=7), sequences[-1])
+    with pytest.raises(FencedError) as refused:
+        await worker_bus.append(subject, batch(1, attempt=1, size=2), sequences[expected])
+    assert refused.value.attempt == 7
+    assert [stored.sequence for stored in await read(worker_bus, subject)] == [sequences[1], last]
+
+
+async def test_writer_ahead_of_an_empty_log_is_fenced(worker_bus: Bus, subject: str) -> None:
+    """A batch that expects more than an empty log holds is refused, with nobody's attempt."""
+    with pytest.raises(FencedError) as refused:
+        await worker_bus.append(subject, batch(0), 123_456_789)
+    assert refused.value.attempt == 0
+
+
+async def test_repetition_is_recognised(worker_bus: Bus, subject: str) -> None:
+    """A batch that is sent again, since its ack was lost, is stored once and answered with its sequence."""
+    [before] = await append(worker_bus, subject, 1)
+    sequence = await worker_bus.append(subject, batch(1, 2), before)
+    assert await worker_bus.append(subject, batch(1, 2), before) == sequence
+    assert len(await read(worker_bus, subject)) == 2
+
+
+@pytest.mark.parametrize("other", [batch(0, attempt=2), batch(0, size=2), batch(0, 2)])
+async def test_only_the_same_batch_is_a_repetition(worker_bus: Bus, subject: str, other: Batch) -> None:
+    """A batch that differs in its attempt, its events or its count is no repetition of what is stored."""
+    await append(worker_bus, subject, 1)
+    with pytest.raises(FencedError):
+        await worker_bus.append(subject, other, 0)
+
+
+async def test_repetition_behind_a_successor_is_fenced(worker_bus: Bus, subject: str) -> None:
+    """A writer whose batch was stored is fenced all the same once a successor stands behind it."""
+    [first] = await append(worker_bus, subject, 1)
+    await worker_bus.append(subject, batch(1, 0, attempt=2), first)
+    with pytest.raises(FencedError) as refused:
+        await worker_bus.append(subject, batch(0), 0)
+    assert refused.value.attempt == 2
+
+
+async def test_empty_batch_is_a_mark(worker_bus: Bus, subject: str) -> None:
+    """A batch without events is stored as any other, keeps its place, and is recognised when it is repeated."""
+    mark = batch(0, 0, attempt=2)
+    sequence = await worker_bus.append(subject, mark, 0)
+    assert await worker_bus.append(subject, mark, 0) == sequence
+    assert [(stored.sequence, stored.batch) for stored in await read(worker_bus, subject)] == [(sequence, mark)]
+
+
+async def test_too_large_batch_is_refused(worker_bus: Bus, subject: str, max_payload: int) -> None:
+    """A batch that is larger than a message may be is refused as that, at once, and the log can go on."""
+    with pytest.raises(EventTooLargeError):
+        await worker_bus.append(subject, batch(0, size=max_payload), 0)
+    await append(worker_bus, subject, 1)
+
+
+async def test_headers_count_too(worker_bus: Bus, subject: str, max_payload: int) -> None:
+    """A batch that is too large only with its headers is refused as that, and does not cost the connection."""
+    size = max_payload - len(batch(0, size=0).payload())
+    with pytest.raises(EventTooLargeError):
+        await worker_bus.append(subject, batch(0, size=size), 0)
+    await append(worker_bus, subject, 1)
+
+
+async def test_end_of_a_log(worker_bus: Bus, subject: str) -> None:
+    """The end is the last batch, and None for a log that nobody has written to."""
+    assert await worker_bus.end(subject) is None
+    sequences = await append(worker_bus, subject, 2)
+    end = await worker_bus.end(subject)
+    assert end is not None
+    assert (end.sequence, end.batch) == (sequences[-1], batch(1))
+
+
+async def test_empty_log_reads_empty(gateway_bus: Bus, subject: str) -> None:
+    """A log that nobody has written to reads as empty."""
+    assert await read(gateway_bus, subject) == []
+
+
+async def test_reading_from_the_middle(worker_bus: Bus, gateway_bus: Bus, subject: str) -> None:
+    """A log is read from behind any batch, whatever other logs lie between, and is empty behind its last."""
+    sequences = []
+    for number in range(4):
+        sequences.append(await worker_bus.append(subject, batch(number), sequences[-1] if sequences else 0))
+        await append(worker_bus, f"{subject}-{number}", 2)
+    for place, sequence in enumerate([0, *sequences]):
+        stored = await read(gateway_bus, subject, sequence)
+        assert [one.sequence for one in stored] == sequences[place:]
+
+
+async def test_reading_a_long_log(worker_bus: Bus, gateway_bus: Bus, subject: str) -> None:
+    """A log of more than twice what one read answers is read whole and in order."""
+    sequences = await append(worker_bus, subject, 600)
+    stored = await read(gateway_bus, subject)
+    assert [one.sequence for one in stored] == sequences
+    assert [one.batch.first for one in stored] == list(range(600))
+
+
+# The live tail
+
+
+async def test_tail_follows(worker_bus: Bus, gateway_bus: Bus, turn: str, subject: str) -> None:
+    """The tail delivers what is appended, in order, each with the sequence of the one before it in the same log."""
+    async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        sequences = []
+        for number in range(5):
+            sequences.append(await worker_bus.append(subject, batch(number), sequences[-1] if sequences else 0))
+            await append(worker_bus, f"{subject}-{number}", 1)
+        heard = [await tail.next(SOON) for _ in sequences]
+    assert heard == [
+        Stored(sequence, previous, batch(number))
+        for number, (previous, sequence) in enumerate(zip([0, *sequences], sequences, strict=False))
+    ]
+
+
+async def test_silent_tail_times_out(gateway_bus: Bus, turn: str) -> None:
+    """A tail on which nothing comes says so after the time that it was given."""
+    async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        with pytest.raises(TimeoutError):
+            await tail.next(0.01)
+
+
+async def test_tail_can_be_woken(gateway_bus: Bus, turn: str) -> None:
+    """A tail that is woken says so by None, once."""
+    async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        tail.wake()
+        assert await tail.next(SOON) is None
+        with pytest.raises(TimeoutError):
+            await tail.next(0.01)
+
+
+async def test_tail_overflows(worker_bus: Bus, gateway_bus: Bus, turn: str, subject: str) -> None:
+    """A reader that falls behind loses its tail, is told so once, and finds all of it in the log."""
+    async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        sequences = await append(worker_bus, subject, 2 * TAIL_LIMIT)
+        assert await tail.next(SOON) is None
+        assert [stored.sequence for stored in await read(gateway_bus, subject)] == sequences
+        last = await worker_bus.append(subject, batch(len(sequences)), sequences[-1])
+        async with asyncio.timeout(SOON):
+            while (heard := await tail.next(SOON)) is None or heard.sequence < last:
+                pass
+        assert (heard.sequence, heard.previous) == (last, sequences[-1])
+
+
+# The work queue
+
+
+async def test_queued_turn_is_delivered_until_acknowledged(
+    gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float
+) -> None:
+    """A queued turn is delivered, and never again once it is acknowledged."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    assert delivery.data == turn.encode()
+    await delivery.ack()
+    queue.release()
+    with pytest.raises(TimeoutError):
+        await take(queue, 2 * ack_wait)
+
+
+async def test_same_id_queues_once(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A turn that is queued twice under one message id is delivered once; another id is another message."""
+    for message_id in (turn, turn, f"{turn}-again"):
+        await enqueue(gateway_bus, turn, message_id)
+    for _ in range(2):
+        await (await take(queue)).ack()
+        queue.release()
+    with pytest.raises(TimeoutError):
+        await take(queue, 0.1)
+
+
+async def test_capacity_is_respected(gateway_bus: Bus, queue: WorkQueue) -> None:
+    """No more are delivered than there is room for, acknowledged or not, until one is released."""
+    turns = [new_id("resp_") for _ in range(3)]
+    for turn in turns:
+        await enqueue(gateway_bus, turn)
+    held = [await take(queue), await take(queue)]
+    await held[0].ack()
+    with pytest.raises(TimeoutError):
+        await take(queue, 0.1)
+    queue.release()
+    held.append(await take(queue))
+    assert [delivery.data.decode() for delivery in held] == turns
+    for delivery in held[1:]:
+        await delivery.ack()
+
+
+async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A delivery that is given back comes again after its delay, and at once without one."""
+    loop = asyncio.get_running_loop()
+    await enqueue(gateway_bus, turn)
+    for delay in (0.3, 0):
+        await (await take(queue)).nak(delay)
+        given_back = loop.time()
+        queue.release()
+        again = await take(queue)
+        assert delay <= loop.time() - given_back + 0.02
+        assert again.data == turn.encode()
+        await again.nak(0)
+        queue.release()
+    await (await take(queue)).ack()
+
+
+async def test_silent_delivery_comes_again(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
+    """A delivery that nobody settles comes again after the ack wait, and not before."""
+    loop = asyncio.get_running_loop()
+    await enqueue(gateway_bus, turn)
+    await take(queue)
+    taken = loop.time()
+    again = await take(queue)
+    assert loop.time() - taken > 0.8 * ack_wait
+    assert again.data == turn.encode()
+    await again.ack()
+
+
+async def test_sign_of_life_prolongs(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
+    """A delivery whose worker shows signs of life does not come again, for longer than the ack wait."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    for _ in range(4):
+        with pytest.raises(TimeoutError):
+            await take(queue, ack_wait / 2)
+        await delivery.in_progress()
+    await delivery.ack()
+
+
+# Signals and services
+
+
+async def test_signal_reaches_who_listens(gateway_bus: Bus, worker_bus: Bus, turn: str) -> None:
+    """A signal reaches whoever listens for its kind, with its own subject."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    await worker_bus.on_signal(subjects.cancel("*"), heard.put_nowait)
+    await worker_bus.healthy()  # a round trip, after which the subscription stands
+    await gateway_bus.signal(subjects.cancel(turn))
+    async with asyncio.timeout(SOON):
+        assert await heard.get() == subjects.cancel(turn)
+
+
+async def test_signal_to_nobody(gateway_bus: Bus, turn: str) -> None:
+    """A signal that nobody listens for is no error."""
+    await gateway_bus.signal(subjects.cancel(turn))
+
+
+async def test_asking_when_nobody_serves(gateway_bus: Bus) -> None:
+    """Asking a service that nobody runs fails at once, and not by the time that it was given."""
+    async with asyncio.timeout(SOON):
+        with pytest.raises(BusUnavailableError, match="nobody serves"):
+            await gateway_bus.ask(subjects.STACK_MODELS, 60)
+
+
+async def test_asking_a_service(gateway_bus: Bus, worker_bus: Bus) -> None:
+    """A service's answer comes back as the JSON that it was."""
+    answer = [{"id": "stand-in", "metadata": {"ü": None}}]
+
+    async def models() -> list[dict[str, object]]:
+        return answer
+
+    await worker_bus.serve("stack", {"models": models})
+    await worker_bus.healthy()
+    assert await gateway_bus.ask(subjects.STACK_MODELS, SOON) == answer
+
+
+async def test_service_that_fails(gateway_bus: Bus, worker_bus: Bus) -> None:
+    """A service that raises is told from one that nobody runs, and goes on serving."""
+
+    async def models() -> None:
+        raise RuntimeError("no models today")
+
+    await worker_bus.serve("stack", {"models": models})
+    await worker_bus.healthy()
+    for _ in range(2):
+        with pytest.raises(BusUnavailableError, match="failed"):
+            await gateway_bus.ask(subjects.STACK_MODELS, SOON)
+
+
+async def test_silent_service(gateway_bus: Bus, worker_bus: Bus) -> None:
+    """A service that does not answer in the time that it was given has failed."""
+    release = asyncio.Event()
+
+    async def models() -> bool:
+        return await release.wait()
+
+    await worker_bus.serve("stack", {"models": models})
+    await worker_bus.healthy()
+    with pytest.raises(BusUnavailableError, match="no answer"):
+        await gateway_bus.ask(subjects.STACK_MODELS, 0.05)
+    release.set()
+
+
+async def test_bus_in_order(gateway_bus: Bus) -> None:
+    """A connected bus is healthy and has not failed."""
+    assert await gateway_bus.healthy()
+    assert not gateway_bus.failed.is_set()

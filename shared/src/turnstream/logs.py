@@ -2,42 +2,72 @@
 
 import logging
 import sys
+from typing import Any
 
 import orjson
 import structlog
-from structlog.contextvars import bind_contextvars, merge_contextvars
 from structlog.processors import EventRenamer, JSONRenderer, TimeStamper, add_log_level, format_exc_info
-from structlog.stdlib import ProcessorFormatter, add_logger_name, filter_by_level
-from structlog.typing import Processor
+from structlog.stdlib import ProcessorFormatter, add_logger_name
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 
-def _dumps(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()
+class _Output:
+    """Writes lines to standard output and holds what is the same for all of a process's lines."""
+
+    def __init__(self) -> None:
+        self.service = ""
+        self.level = logging.INFO
+
+    def write(self, line: bytes) -> None:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+    debug = info = warning = error = critical = write
 
 
-_COMMON: list[Processor] = [merge_contextvars, add_log_level, TimeStamper(fmt="iso", utc=True), format_exc_info]
-
-# Its processors are given here and not by structlog.configure, which is global: Llama Stack calls it too.
-log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-    logging.getLogger("turnstream"),
-    processors=[filter_by_level, *_COMMON, EventRenamer("action"), JSONRenderer(_dumps)],
-    wrapper_class=structlog.stdlib.BoundLogger,
-)
+_output = _Output()
 
 
 def configure(service: str, level: str) -> None:
-    """Send this process's logs, and the warnings of its libraries, to standard output as JSON."""
-    bind_contextvars(service=service)
-    ours = logging.StreamHandler(sys.stdout)
-    logging.getLogger("turnstream").handlers = [ours]
-    logging.getLogger("turnstream").propagate = False
-    logging.getLogger("turnstream").setLevel(level.upper())
-    theirs = logging.StreamHandler(sys.stdout)
-    theirs.setLevel(logging.WARNING)
-    theirs.setFormatter(
+    """Send this process's logs from `level` on, and its libraries' warnings, to standard output as JSON."""
+    _output.service = service
+    _output.level = logging.getLevelNamesMapping()[level.upper()]
+    libraries = logging.StreamHandler(sys.stdout)
+    libraries.setLevel(logging.WARNING)
+    libraries.setFormatter(
         ProcessorFormatter(
-            processors=[ProcessorFormatter.remove_processors_meta, EventRenamer("message"), JSONRenderer(_dumps)],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                EventRenamer("message"),
+                JSONRenderer(lambda value, **_: _dumps(value).decode()),
+            ],
             foreign_pre_chain=[*_COMMON, add_logger_name],
         )
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[theirs], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries], force=True)
+
+
+def _drop_below(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    if logging.getLevelNamesMapping()[method.upper()] < _output.level:
+        raise structlog.DropEvent
+    return event
+
+
+def _add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["service"] = _output.service
+    return event
+
+
+def _dumps(value: object, **_: Any) -> bytes:
+    return orjson.dumps(value, default=str)
+
+
+_COMMON: list[Processor] = [_add_service, add_log_level, TimeStamper(fmt="iso", utc=True), format_exc_info]
+
+# Its processors are given here and not by structlog.configure, which is global: Llama Stack calls it too.
+log: FilteringBoundLogger = structlog.wrap_logger(
+    _output,
+    processors=[_drop_below, *_COMMON, EventRenamer("action"), JSONRenderer(_dumps)],
+    wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    cache_logger_on_first_use=True,
+)

@@ -14,6 +14,7 @@ import orjson
 
 from turnstream import subjects
 from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue
+from turnstream.bus.bus import HEADER_ROOM
 from turnstream.bus.tail import TAIL_LIMIT
 from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
 from turnstream.events import Batch
@@ -32,6 +33,7 @@ class MemoryBus(Bus):
         self.stale_replays = 0  # replays that a replica answers which lacks a log's last batch
         self.reachable = asyncio.Event()  # while it is not set, requests wait
         self.reachable.set()
+        self.appending = asyncio.Semaphore(1000)  # appends that may be in flight
         self.ack_wait = ack_wait  # seconds until a silent delivery comes again
         self.lanes: dict[str, asyncio.Queue[_Message]] = defaultdict(asyncio.Queue)
         self.tails: dict[str, list[_MemoryTail]] = defaultdict(list)
@@ -65,7 +67,7 @@ class MemoryBus(Bus):
 
     async def append(self, subject: str, batch: Batch, expected: int) -> int:
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
-        if len(batch.payload()) > MAX_PAYLOAD:
+        if len(batch.payload()) + HEADER_ROOM > MAX_PAYLOAD:
             raise EventTooLargeError(f"a batch of {len(batch.payload())} bytes is larger than a message may be")
         await self.request()
         log = self._logs[subject]

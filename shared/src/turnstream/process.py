@@ -1,6 +1,7 @@
 """Run a service's process: settings, logs, signals, readiness. A service that ends by itself has failed."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -41,6 +42,9 @@ async def _supervised[S: Settings](settings: S, serve: Serve[S]) -> int:
 
 def notify_ready() -> None:
     """Tell the supervisor that this process is ready, by the sd_notify protocol (systemd's `NOTIFY_SOCKET`)."""
+    # What was built until now stays: the collector need not walk through all of Llama Stack again and again.
+    gc.collect()
+    gc.freeze()
     log.info("process.ready")
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:

@@ -6,7 +6,7 @@ SELECT $1, $2, $3, $4, $5, $6
 WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
   AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2))
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
-RETURNING *
+RETURNING id
 
 -- withdraw: take back a turn that could not be queued
 DELETE FROM turns WHERE id = $1 AND attempt = 0
@@ -42,7 +42,7 @@ WITH finished AS (
         output = $4, usage = $5, error = $6, incomplete = $7,
         completed_at = coalesce(completed_at, now()), lease_owner = NULL, lease_until = NULL
     WHERE id = $1 AND attempt = $2 AND output IS NULL
-    RETURNING *
+    RETURNING id, conversation, status, completed_at
 ), extended AS (
     INSERT INTO items (conversation, id, turn, data)
     SELECT conversations.id, item.id, finished.id, item.data
@@ -53,10 +53,10 @@ WITH finished AS (
     ORDER BY item.place
     ON CONFLICT (conversation, id) DO NOTHING
 )
-SELECT * FROM finished
+SELECT status, completed_at FROM finished
 
--- finished: read what an attempt has finished
-SELECT * FROM turns WHERE id = $1 AND attempt = $2 AND output IS NOT NULL
+-- finished: read how an attempt has finished
+SELECT status, completed_at FROM turns WHERE id = $1 AND attempt = $2 AND output IS NOT NULL
 
 -- cancel: end a turn that has not ended
 UPDATE turns SET status = 'cancelled', completed_at = now()

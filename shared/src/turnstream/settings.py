@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     startup_timeout: PositiveFloat = Field(30, description="seconds to wait for NATS and Postgres at start")
     bus_timeout: PositiveFloat = Field(2, description="seconds one try of a NATS request may take")
     bus_patience: PositiveFloat = Field(60, description="seconds to go on trying while NATS is away")
+    appends: PositiveInt = Field(16, description="batches of events a process has on their way to NATS at a time")
     store_timeout: PositiveFloat = Field(10, description="seconds one SQL statement may take")
     store_patience: PositiveFloat = Field(60, description="seconds to go on trying while Postgres is away")
     store_connections: PositiveInt = Field(8, description="Postgres connections a process may hold")

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Self
@@ -59,7 +59,6 @@ class Store:
             settings.postgres_dsn.get_secret_value(),
             min_size=0,
             max_size=settings.store_connections,
-            command_timeout=settings.store_timeout,
             init=_use_json,
             reset=_keep,
         )
@@ -94,10 +93,9 @@ class Store:
         *,
         conversation: str | None,
         previous: str | None,
-    ) -> Turn | None:
-        """Store a new turn; return None, and store nothing, if what it refers to is not this tenant's."""
-        rows = await self._run("accept", turn, tenant, conversation, previous, request, items)
-        return _turn(rows)
+    ) -> bool:
+        """Store a new turn; return False, and store nothing, if what it refers to is not this tenant's."""
+        return bool(await self._run("accept", turn, tenant, conversation, previous, request, items))
 
     async def withdraw(self, turn: str) -> None:
         """Take back a turn that no worker has claimed."""
@@ -144,10 +142,18 @@ class Store:
             items,
         )
         # No row: fenced, or the statement was sent twice because its first answer was lost.
-        finished = _turn(rows) or _turn(await self._run("finished", turn.id, turn.attempt))
-        if finished is None:
+        rows = rows or await self._run("finished", turn.id, turn.attempt)
+        if not rows:
             raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
-        return finished
+        return replace(
+            turn,
+            status=rows[0]["status"],
+            completed_at=rows[0]["completed_at"],
+            output=outcome.output,
+            usage=outcome.usage,
+            error=outcome.error,
+            incomplete=outcome.incomplete,
+        )
 
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
@@ -201,9 +207,10 @@ class Store:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._settings.store_patience if patience is None else patience)
         pause = FIRST_PAUSE
+        within = self._settings.store_timeout  # given to acquire too: it bounds the release of a cancelled statement
         while True:
             try:
-                async with self._pool.acquire(timeout=self._settings.store_timeout) as connection:
+                async with asyncio.timeout(within), self._pool.acquire(timeout=within) as connection:
                     return await connection.fetch(_SQL[name], *values)
             except AWAY as error:
                 if loop.time() + pause > deadline:

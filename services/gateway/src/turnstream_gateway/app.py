@@ -16,7 +16,6 @@ from turnstream.store import Store
 from turnstream.subjects import DEFAULT_TENANT
 from turnstream.turns import response_resource
 from turnstream_gateway import failures
-from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.models import Models
@@ -41,9 +40,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
     """Return the application over a connected bus and store."""
-    app = FastAPI(title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Turnstream",
+        version=version("turnstream-gateway"),
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=settings.body_limit,
+    )
     failures.install(app)
-    app.add_middleware(BodyLimit, limit=settings.body_limit)
     turns = Turns(bus, store, settings)
     app.include_router(_responses(turns))
     app.include_router(_conversations(Conversations(store)))

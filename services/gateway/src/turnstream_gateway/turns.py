@@ -72,10 +72,10 @@ class Turns:
         stored = await self.store.accept(
             turn, tenant, body.parameters(), body.items(), conversation=conversation, previous=previous
         )
-        if stored is None and conversation:
+        if not stored and conversation:
             message = f"Conversation '{conversation}' was not found."
             raise NotFoundError(message, code="conversation_not_found", param="conversation")
-        if stored is None:
+        if not stored:
             message = f"Previous response '{previous}' was not found."
             raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
 

@@ -1,5 +1,6 @@
 """Llama Stack as a library in this process. The one file that imports it; it takes seconds, so it is imported late."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -17,6 +18,8 @@ from turnstream_worker.chat_stream import Chunk, Endpoint, stream_chat
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.stack import described, new_session
 
+MODELS_TTL = 10  # seconds that a model's name is not looked up again: the look-up is a third of a millisecond
+
 
 class EmbeddedStack:
     """Llama Stack as a library.
@@ -32,6 +35,8 @@ class EmbeddedStack:
         self._inference.store = None  # else every prompt and completion is logged to a database
         self._list_models = library.impls[Api.models].list_models
         self._endpoints: dict[str, Endpoint | None] = {}
+        self._found: dict[str, Any] = {}  # models by the names that they were asked for
+        self._found_until = 0.0
 
     @classmethod
     async def boot(cls, settings: WorkerSettings) -> Self:
@@ -70,14 +75,19 @@ class EmbeddedStack:
 
     async def _find(self, name: str) -> Any:
         """Return the model of this name: `provider/model`, or `model` where just one provider has it."""
-        models = [model for model in (await self._list_models()).data if model.model_type == "llm"]
-        for found in (
-            [model for model in models if model.identifier == name],
-            [model for model in models if model.provider_resource_id == name],
-        ):
-            if len(found) == 1:
-                return found[0]
-        raise ModelError(f"The model '{name}' does not exist; /v1/models lists those that do.", code="model_not_found")
+        now = asyncio.get_running_loop().time()
+        if now >= self._found_until:
+            self._found, self._found_until = {}, now + MODELS_TTL
+        if name not in self._found:
+            models = [model for model in (await self._list_models()).data if model.model_type == "llm"]
+            by_identifier = [model for model in models if model.identifier == name]
+            by_resource = [model for model in models if model.provider_resource_id == name]
+            matching = by_identifier or by_resource
+            if len(matching) != 1:
+                message = f"The model '{name}' does not exist; /v1/models lists those that do."
+                raise ModelError(message, code="model_not_found")
+            self._found[name] = matching[0]
+        return self._found[name]
 
     async def _chat_by_adapter(self, request: dict[str, Any]) -> AsyncIterator[list[Chunk]]:
         options = {"stream": True, "stream_options": {"include_usage": True}}

@@ -82,8 +82,9 @@ class EventLog:
     async def _send(self) -> None:
         try:
             while self._lines:
-                batch = self._next_batch()
-                self._sequence = await self._bus.append(self._subject, batch, self._sequence)
+                async with self._bus.appending:
+                    batch = self._next_batch()  # not before, so that it grows while it waits
+                    self._sequence = await self._bus.append(self._subject, batch, self._sequence)
         except TurnstreamError as error:
             self._error = error  # raised by the next call
         finally:

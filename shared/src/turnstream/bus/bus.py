@@ -24,6 +24,7 @@ from turnstream.subjects import Consumer
 
 WRONG_LAST_SEQUENCE = 10071  # err_code of a publish whose expected last sequence is not the last one
 NOT_FOUND = 10037  # err_code of a read that found no message
+HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
 END_OF_BATCH, NO_MESSAGES = "204", "404"
 
@@ -34,6 +35,8 @@ class Bus:
     def __init__(self, settings: Settings, service: str) -> None:
         self._settings = settings
         self._connection = Connection(settings, service)
+        # Writers of logs hold it while they append: what is added to a log meanwhile goes out with its next batch.
+        self.appending = asyncio.Semaphore(settings.appends)
 
     @classmethod
     async def connect(cls, settings: Settings, service: str) -> Self:
@@ -74,7 +77,7 @@ class Bus:
         again; refused, it is told from a successor's by its header. Raises FencedError if another writer has gone on.
         """
         payload = batch.payload()
-        if len(payload) > self._connection.client.max_payload:
+        if len(payload) + HEADER_ROOM > self._connection.client.max_payload:
             raise EventTooLargeError(f"a batch of {len(payload)} bytes is larger than a message may be")
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), BATCH_HEADER: batch.header()}
         answer = orjson.loads((await self._connection.request(subject, payload, headers)).data)
@@ -159,7 +162,7 @@ class Bus:
     async def ask(self, subject: str, within: float) -> Any:
         """Return the JSON that a service answers on `subject` within so many seconds; raise BusUnavailableError."""
         try:
-            answer = await self._connection.client.request(subject, b"", within)
+            answer = await self._connection.request_once(subject, b"", within)
         except NoRespondersError as error:
             raise BusUnavailableError(f"nobody serves {subject}") from error
         except AWAY as error:

@@ -19,6 +19,7 @@ from nats.errors import (
     StaleConnectionError,
 )
 
+from turnstream.bus.replies import Replies
 from turnstream.errors import BusUnavailableError
 from turnstream.logs import log
 from turnstream.settings import Settings
@@ -47,6 +48,7 @@ class Connection:
         self.failed = asyncio.Event()  # set when the process had better be started anew
         self._settings = settings
         self._service = service
+        self._replies = Replies(self.client)
         self._reconnected: set[Callable[[], None]] = set()
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -57,6 +59,7 @@ class Connection:
                 await self._connect()
         except AWAY as error:
             raise BusUnavailableError(f"NATS cannot be reached: {type(error).__name__}") from error
+        await self._replies.open()
         self._watchdog = asyncio.create_task(self._watch(), name="bus.watchdog")
         return self
 
@@ -84,13 +87,17 @@ class Connection:
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self.client.request(subject, payload, self._settings.bus_timeout, headers=headers)
+                return await self._replies.request(subject, payload, self._settings.bus_timeout, headers)
             except AWAY as error:
                 if loop.time() + pause > deadline or self.client.is_closed:
                     raise BusUnavailableError(f"no answer on {subject}: {type(error).__name__}") from error
                 log.warning("bus.retry", subject=subject, error=type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def request_once(self, subject: str, payload: bytes, within: float) -> Msg:
+        """Send a request once and return its answer; raise one of AWAY, after so many seconds at the latest."""
+        return await self._replies.request(subject, payload, within, None)
 
     async def _connect(self) -> None:
         url = urlsplit(self._settings.nats_url.get_secret_value())
@@ -106,6 +113,7 @@ class Connection:
                     reconnect_time_wait=0.25,  # type: ignore[arg-type]  # annotated int, slept as it is
                     ping_interval=10,
                     pending_size=PENDING_BYTES,
+                    skip_subject_validation=True,  # they are made of ids that were checked before they were stored
                     reconnected_cb=self._on_reconnected,
                     closed_cb=self._on_closed,
                     error_cb=self._on_error,

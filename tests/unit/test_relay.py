@@ -1,0 +1,254 @@
+"""One reader of one turn: whatever is lost on the way to it, it gets every event once and in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import pytest
+from support.turns import SUBJECT
+
+from turnstream.bus.tail import TAIL_LIMIT
+from turnstream.errors import BusUnavailableError
+from turnstream.events import Batch, decode, encode
+from turnstream.memory import MemoryBus
+from turnstream_gateway import relay as relay_module
+from turnstream_gateway.relay import Relay
+
+SOON = 5  # seconds
+NEVER = 60  # seconds; a heartbeat that no test waits for
+QUICK = 0.01  # seconds; one that a test does wait for
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that is behind is asked again at once."""
+    monkeypatch.setattr(relay_module, "CATCH_UP_PAUSE", 0)
+
+
+class Writer:
+    """A turn's log as a test writes it."""
+
+    def __init__(self) -> None:
+        self.bus = MemoryBus()
+        self._sequence = 0
+        self._number = 0
+
+    async def write(self, count: int = 1, *, last: bool = False) -> None:
+        """Append a batch of so many events, the last of them terminal if it is to be."""
+        kinds = ["response.x"] * count
+        if last:
+            kinds[-1] = "response.completed"
+        lines = [encode(kind, self._number + i, {"response": {"id": 1}}) for i, kind in enumerate(kinds)]
+        self._sequence = await self.bus.append(SUBJECT, Batch(1, self._number, lines), self._sequence)
+        self._number += count
+
+    async def write_all(self) -> None:
+        """Append ten events in several batches, among them an empty one, and the last a terminal one."""
+        for count in (1, 3, 0, 1, 2, 2):
+            await self.write(count)
+        await self.write(last=True)
+
+    def relay(self, heartbeat: float = NEVER) -> Relay:
+        """Return a reader."""
+        return Relay(self.bus, "default", "resp_1", heartbeat=heartbeat)
+
+
+def numbers(lines: list[bytes]) -> list[int]:
+    """Return the numbers of some events."""
+    return [decode(line)["sequence_number"] for line in lines]
+
+
+async def read(relay: Relay, after: int = -1, *, new: bool = False) -> list[int]:
+    """Read to the end, and return the numbers of all events."""
+    async with asyncio.timeout(SOON):
+        return [number async for lines in relay.lines(after, new=new) for number in numbers(lines)]
+
+
+async def test_new_turn() -> None:
+    """A reader who was there before the turn gets all of it live, without reading the stream, and then ends."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        await writer.write_all()
+        writer.bus.away = 1  # for whoever reads the stream
+        assert await read(relay, new=True) == list(range(10))
+
+
+async def test_ended_turn() -> None:
+    """A reader who comes after the end gets all of it from the stream, and then ends."""
+    writer = Writer()
+    await writer.write_all()
+    async with writer.relay() as relay:
+        assert await read(relay) == list(range(10))
+
+
+@pytest.mark.parametrize("after", range(-1, 12))
+@pytest.mark.parametrize("live", [False, True])
+async def test_coming_back(after: int, live: bool) -> None:
+    """A reader who comes back gets what follows the last event that it has, wherever in a batch that stood."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        if live:
+            reading = asyncio.create_task(read(relay, after))
+            await writer.write_all()
+            assert await reading == list(range(after + 1, 10))
+        else:
+            await writer.write_all()
+            assert await read(relay, after) == list(range(after + 1, 10))
+
+
+async def test_nothing_falls_between_the_stream_and_the_tail() -> None:
+    """What is stored while the stream is being read comes once, whether the reading still saw it or not."""
+    writer = Writer()
+    await writer.write(2)
+    seen: list[int] = []
+    async with writer.relay() as relay, asyncio.timeout(SOON):
+        await writer.write(2)  # heard by the tail, and in the stream
+        async for lines in relay.lines():
+            if not seen:
+                await writer.write(2)
+                await writer.write(last=True)
+            seen += numbers(lines)
+    assert seen == list(range(7))
+
+
+@pytest.mark.parametrize("dropped", [1, 2, 5])
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_gap_is_healed(dropped: int, place: int) -> None:
+    """Batches that were not heard live are read from the stream as soon as a later one is heard."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        reading = asyncio.create_task(read(relay, new=True))
+        for _ in range(place):
+            await writer.write(2)
+        writer.bus.dropped_live = dropped
+        for _ in range(dropped):
+            await writer.write(3)
+        await writer.write(last=True)
+        assert await reading == list(range(2 * place + 3 * dropped + 1))
+
+
+async def test_dropped_end_is_found_at_the_heartbeat() -> None:
+    """An end that was not heard live is read from the stream at the next heartbeat."""
+    writer = Writer()
+    async with writer.relay(heartbeat=QUICK) as relay:
+        await writer.write(2)
+        writer.bus.dropped_live = 1
+        await writer.write(last=True)
+        assert await read(relay, new=True) == [0, 1, 2]
+
+
+async def test_overflown_tail_is_healed() -> None:
+    """A reader that fell far behind goes on with the stream, without a gap."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        for _ in range(TAIL_LIMIT + 10):
+            await writer.write()
+        await writer.write(last=True)
+        assert await read(relay, new=True) == list(range(TAIL_LIMIT + 11))
+
+
+@pytest.mark.parametrize("stale", [1, 5])
+async def test_replica_that_is_behind(stale: int) -> None:
+    """A replica that lacks what was heard live is asked again until it has it."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        reading = asyncio.create_task(read(relay, new=True))
+        writer.bus.dropped_live = 1
+        await writer.write(2)
+        writer.bus.stale_replays = stale
+        await writer.write(2, last=True)
+        assert await reading == [0, 1, 2, 3]
+
+
+async def test_replica_that_stays_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that never has what it republished ends the reading, so that the client comes back elsewhere."""
+    monkeypatch.setattr(relay_module, "CATCH_UP_TRIES", 3)
+    writer = Writer()
+    async with writer.relay() as relay:
+        writer.bus.dropped_live = 1
+        await writer.write()
+        await writer.write()
+        writer.bus.stale_replays = 3
+        with pytest.raises(BusUnavailableError):
+            await read(relay, new=True)
+
+
+async def test_stale_replica_at_the_start() -> None:
+    """A reader whose first reading came from a replica that is behind gets the rest all the same."""
+    writer = Writer()
+    await writer.write(2)
+    await writer.write(2, last=True)
+    async with writer.relay(heartbeat=QUICK) as relay:
+        writer.bus.stale_replays = 1
+        assert await read(relay) == [0, 1, 2, 3]
+
+
+async def test_heartbeat() -> None:
+    """A silent turn gives heartbeats, again and again, and its events still come behind them."""
+    writer = Writer()
+    async with writer.relay(heartbeat=QUICK) as relay, asyncio.timeout(SOON):
+        async with aclosing(relay.lines(new=True)) as lines:  # type: ignore[type-var]
+            assert [await anext(lines) for _ in range(3)] == [[], [], []]
+            await writer.write(1, last=True)
+            assert [some async for some in lines if some] == [[encode("response.completed", 0, {"response": {"id": 1}})]]
+
+
+async def test_bus_away() -> None:
+    """A stream that cannot be read ends the reading with an error, and not as if the turn had ended."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        writer.bus.away = 1
+        with pytest.raises(BusUnavailableError):
+            await read(relay)
+
+
+@pytest.mark.parametrize("new", [False, True])
+async def test_stopping(new: bool) -> None:
+    """A reader that is stopped while it waits ends at once, with the turn still open."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        reading = asyncio.create_task(read(relay, new=new))
+        await writer.write(2)
+        done, _ = await asyncio.wait([reading], timeout=QUICK)
+        assert not done
+        relay.stop()
+        assert await reading == [0, 1]
+
+
+async def test_leaving() -> None:
+    """A reader that leaves is no longer delivered to."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        await writer.write()
+    await writer.write()
+    assert not any(writer.bus.tails.values())
+    assert relay.turn == "resp_1"
+
+
+async def test_many_readers() -> None:
+    """Readers that come at any time, from any event, all get the same."""
+    writer = Writer()
+
+    async def late(after: int) -> list[int]:
+        async with writer.relay() as relay:
+            return await read(relay, after)
+
+    readers: list[tuple[int, asyncio.Task[list[int]]]] = []
+    steps: list[Callable[[], Awaitable[None]]] = [writer.write] * 5 + [lambda: writer.write(last=True)]
+    for step in steps:
+        readers += [(after, asyncio.create_task(late(after))) for after in (-1, 0, 3)]
+        await step()
+    for after, reader in readers:
+        assert await reader == list(range(after + 1, 6))
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.failed", "response.incomplete"])
+async def test_response(kind: str) -> None:
+    """The response of a turn is what its terminal event carries, whichever that is, over heartbeats too."""
+    writer = Writer()
+    async with writer.relay(heartbeat=QUICK) as relay:
+        asking = asyncio.create_task(relay.response())
+        await asyncio.wait([asking], timeout=3 * QUICK)
+        await writer.bus.append(SUBJECT, Batch(1, 0, [encode(kind, 0, {"response": {"status": kind}})]), 0)
+        async with asyncio.timeout(SOON):
+            assert await asking == {"status": kind}
