@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.deployment import Gateway
+from support.deployment import Deployment, Gateway
 from support.reader import NOTHING, Transcript, start, tally
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +158,25 @@ async def test_httpx_stream(gateway: Gateway) -> None:
     for frame in raw.strip().split("\n\n"):
         event, data = frame.split("\n")
         assert event == f"event: {json.loads(data.removeprefix('data: '))['type']}"
+
+
+async def test_keepalive(deployment: Deployment) -> None:
+    """While a model thinks, a stream carries comments, which every client's decoder passes over."""
+    gateway = await deployment.gateway(TURNSTREAM_KEEPALIVE="0.05")
+    await deployment.script("think first", {"text": "thought", "first_delay_ms": 400})
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        body = {"model": "stand-in", "input": "think first", "stream": True}
+        raw = (await http.post("/v1/responses", json=body)).text
+    assert raw.count(": keepalive\n\n") > 1
+    assert raw.startswith("event: response.created\n")
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none") as sdk:
+        response = await asyncio.to_thread(_streamed_text, sdk)
+    assert response == "thought"
+
+
+def _streamed_text(sdk: openai.OpenAI) -> str:
+    with sdk.responses.stream(model="stand-in", input="think first") as stream:
+        return stream.get_final_response().output_text
 
 
 async def run_script(python: Path, url: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """A turn survives whatever dies: nothing lost, nothing repeated, nothing left open."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -125,6 +127,26 @@ async def test_worker_hands_over(fragile: Deployment) -> None:
     assert_whole(transcripts)
 
 
+async def test_worker_paused(fragile: Deployment) -> None:
+    """A worker that was paused until another had its turns is refused when it goes on, and takes part again."""
+    url = (await fragile.gateway()).url
+    zombie = await fragile.worker()
+    zombie_pid = zombie.pid
+    assert zombie_pid
+
+    async def pause() -> None:
+        os.kill(zombie_pid, signal.SIGSTOP)
+        await fragile.worker()
+
+    transcripts = await while_reading(url, pause)
+    os.kill(zombie_pid, signal.SIGCONT)
+    assert_whole(transcripts)
+    late = [Transcript(list(transcript.events[:1])) for transcript in transcripts]
+    assert_whole(await while_reading(url, _then_none(_nothing)))
+    await asyncio.gather(*(read_to_end(url, transcript) for transcript in late))
+    assert [transcript.events for transcript in late] == [transcript.events for transcript in transcripts]
+
+
 @pytest.mark.parametrize("which", ["nats", "postgres"])
 @pytest.mark.parametrize("how", ["stop", "kill"])
 async def test_server_restarted(fragile: Deployment, which: str, how: str) -> None:
@@ -138,6 +160,10 @@ async def test_server_restarted(fragile: Deployment, which: str, how: str) -> No
         await server.start()
 
     assert_whole(await while_reading(url, restart))
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _then_none(action: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:

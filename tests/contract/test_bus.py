@@ -1,18 +1,17 @@
-"""What the handlers rely on, held against the bus in memory and against a real NATS server alike."""
+"""Logs, tails, signals and services, held against the bus in memory and against a real NATS server alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
 from turnstream import subjects
-from turnstream.bus import Bus, Delivery, Stored, WorkQueue
+from turnstream.bus import Bus, Stored
 from turnstream.bus.tail import TAIL_LIMIT
 from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
 from turnstream.events import Batch, encode
 from turnstream.ids import new_id
-from turnstream.subjects import DEFAULT_TENANT, INTERACTIVE
+from turnstream.subjects import DEFAULT_TENANT
 
 # nats-py's micro services take the time in a way that Python 3.12 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:nats")
@@ -30,13 +29,6 @@ def turn() -> str:
 def subject(turn: str) -> str:
     """The subject of the turn's log."""
     return subjects.events(DEFAULT_TENANT, turn)
-
-
-@pytest.fixture
-async def queue(worker_bus: Bus) -> AsyncIterator[WorkQueue]:
-    """A worker's queue with room for two."""
-    async with worker_bus.work(INTERACTIVE, 2) as opened:
-        yield opened
 
 
 def batch(first: int, count: int = 1, *, attempt: int = 1, size: int = 1) -> Batch:
@@ -59,15 +51,9 @@ async def read(bus: Bus, subject: str, after: int = 0) -> list[Stored]:
         return [stored async for stored in replay]
 
 
-async def take(queue: WorkQueue, within: float = SOON) -> Delivery:
-    """Return the next delivery; raise TimeoutError if there is none in time."""
-    async with asyncio.timeout(within):
-        return await queue.next()
-
-
-async def enqueue(bus: Bus, turn: str, message_id: str | None = None) -> None:
-    """Queue a turn."""
-    await bus.enqueue(DEFAULT_TENANT, turn, message_id or turn, patience=SOON)
+async def subscribed(bus: Bus) -> None:
+    """Wait until a bus's subscriptions stand: the server answers a connection's requests in their order."""
+    await read(bus, subjects.events(DEFAULT_TENANT, "none"))
 
 
 # The log
@@ -171,7 +157,7 @@ async def test_empty_log_reads_empty(gateway_bus: Bus, subject: str) -> None:
 
 async def test_reading_from_the_middle(worker_bus: Bus, gateway_bus: Bus, subject: str) -> None:
     """A log is read from behind any batch, whatever other logs lie between, and is empty behind its last."""
-    sequences = []
+    sequences: list[int] = []
     for number in range(4):
         sequences.append(await worker_bus.append(subject, batch(number), sequences[-1] if sequences else 0))
         await append(worker_bus, f"{subject}-{number}", 2)
@@ -194,7 +180,8 @@ async def test_reading_a_long_log(worker_bus: Bus, gateway_bus: Bus, subject: st
 async def test_tail_follows(worker_bus: Bus, gateway_bus: Bus, turn: str, subject: str) -> None:
     """The tail delivers what is appended, in order, each with the sequence of the one before it in the same log."""
     async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
-        sequences = []
+        await subscribed(gateway_bus)
+        sequences: list[int] = []
         for number in range(5):
             sequences.append(await worker_bus.append(subject, batch(number), sequences[-1] if sequences else 0))
             await append(worker_bus, f"{subject}-{number}", 1)
@@ -224,6 +211,7 @@ async def test_tail_can_be_woken(gateway_bus: Bus, turn: str) -> None:
 async def test_tail_overflows(worker_bus: Bus, gateway_bus: Bus, turn: str, subject: str) -> None:
     """A reader that falls behind loses its tail, is told so once, and finds all of it in the log."""
     async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        await subscribed(gateway_bus)
         sequences = await append(worker_bus, subject, 2 * TAIL_LIMIT)
         assert await tail.next(SOON) is None
         assert [stored.sequence for stored in await read(gateway_bus, subject)] == sequences
@@ -234,88 +222,6 @@ async def test_tail_overflows(worker_bus: Bus, gateway_bus: Bus, turn: str, subj
         assert (heard.sequence, heard.previous) == (last, sequences[-1])
 
 
-# The work queue
-
-
-async def test_queued_turn_is_delivered_until_acknowledged(
-    gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float
-) -> None:
-    """A queued turn is delivered, and never again once it is acknowledged."""
-    await enqueue(gateway_bus, turn)
-    delivery = await take(queue)
-    assert delivery.data == turn.encode()
-    await delivery.ack()
-    queue.release()
-    with pytest.raises(TimeoutError):
-        await take(queue, 2 * ack_wait)
-
-
-async def test_same_id_queues_once(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
-    """A turn that is queued twice under one message id is delivered once; another id is another message."""
-    for message_id in (turn, turn, f"{turn}-again"):
-        await enqueue(gateway_bus, turn, message_id)
-    for _ in range(2):
-        await (await take(queue)).ack()
-        queue.release()
-    with pytest.raises(TimeoutError):
-        await take(queue, 0.1)
-
-
-async def test_capacity_is_respected(gateway_bus: Bus, queue: WorkQueue) -> None:
-    """No more are delivered than there is room for, acknowledged or not, until one is released."""
-    turns = [new_id("resp_") for _ in range(3)]
-    for turn in turns:
-        await enqueue(gateway_bus, turn)
-    held = [await take(queue), await take(queue)]
-    await held[0].ack()
-    with pytest.raises(TimeoutError):
-        await take(queue, 0.1)
-    queue.release()
-    held.append(await take(queue))
-    assert [delivery.data.decode() for delivery in held] == turns
-    for delivery in held[1:]:
-        await delivery.ack()
-
-
-async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
-    """A delivery that is given back comes again after its delay, and at once without one."""
-    loop = asyncio.get_running_loop()
-    await enqueue(gateway_bus, turn)
-    for delay in (0.3, 0):
-        await (await take(queue)).nak(delay)
-        given_back = loop.time()
-        queue.release()
-        again = await take(queue)
-        assert delay <= loop.time() - given_back + 0.02
-        assert again.data == turn.encode()
-        await again.nak(0)
-        queue.release()
-    await (await take(queue)).ack()
-
-
-async def test_silent_delivery_comes_again(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
-    """A delivery that nobody settles comes again after the ack wait, and not before."""
-    loop = asyncio.get_running_loop()
-    await enqueue(gateway_bus, turn)
-    await take(queue)
-    taken = loop.time()
-    again = await take(queue)
-    assert loop.time() - taken > 0.8 * ack_wait
-    assert again.data == turn.encode()
-    await again.ack()
-
-
-async def test_sign_of_life_prolongs(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
-    """A delivery whose worker shows signs of life does not come again, for longer than the ack wait."""
-    await enqueue(gateway_bus, turn)
-    delivery = await take(queue)
-    for _ in range(4):
-        with pytest.raises(TimeoutError):
-            await take(queue, ack_wait / 2)
-        await delivery.in_progress()
-    await delivery.ack()
-
-
 # Signals and services
 
 
@@ -323,7 +229,7 @@ async def test_signal_reaches_who_listens(gateway_bus: Bus, worker_bus: Bus, tur
     """A signal reaches whoever listens for its kind, with its own subject."""
     heard: asyncio.Queue[str] = asyncio.Queue()
     await worker_bus.on_signal(subjects.cancel("*"), heard.put_nowait)
-    await worker_bus.healthy()  # a round trip, after which the subscription stands
+    await subscribed(worker_bus)
     await gateway_bus.signal(subjects.cancel(turn))
     async with asyncio.timeout(SOON):
         assert await heard.get() == subjects.cancel(turn)
@@ -343,13 +249,13 @@ async def test_asking_when_nobody_serves(gateway_bus: Bus) -> None:
 
 async def test_asking_a_service(gateway_bus: Bus, worker_bus: Bus) -> None:
     """A service's answer comes back as the JSON that it was."""
-    answer = [{"id": "stand-in", "metadata": {"ü": None}}]
+    answer: list[dict[str, object]] = [{"id": "stand-in", "metadata": {"ü": None}}]
 
     async def models() -> list[dict[str, object]]:
         return answer
 
     await worker_bus.serve("stack", {"models": models})
-    await worker_bus.healthy()
+    await subscribed(worker_bus)
     assert await gateway_bus.ask(subjects.STACK_MODELS, SOON) == answer
 
 
@@ -360,7 +266,7 @@ async def test_service_that_fails(gateway_bus: Bus, worker_bus: Bus) -> None:
         raise RuntimeError("no models today")
 
     await worker_bus.serve("stack", {"models": models})
-    await worker_bus.healthy()
+    await subscribed(worker_bus)
     for _ in range(2):
         with pytest.raises(BusUnavailableError, match="failed"):
             await gateway_bus.ask(subjects.STACK_MODELS, SOON)
@@ -374,7 +280,7 @@ async def test_silent_service(gateway_bus: Bus, worker_bus: Bus) -> None:
         return await release.wait()
 
     await worker_bus.serve("stack", {"models": models})
-    await worker_bus.healthy()
+    await subscribed(worker_bus)
     with pytest.raises(BusUnavailableError, match="no answer"):
         await gateway_bus.ask(subjects.STACK_MODELS, 0.05)
     release.set()

@@ -65,7 +65,9 @@ def test_newest_version_is_the_head() -> None:
 async def test_postgres_goes_and_comes_back(infrastructure: Infrastructure) -> None:
     """Every call says that the store is away while it is, and the same store works again when it is back."""
     store = await Store.connect(impatient(infrastructure))
-    turn = await store.accept(new_id("resp_"), "default", {}, [], conversation=None, previous=None)
+    turn_id = new_id("resp_")
+    await store.accept(turn_id, "default", {}, [], conversation=None, previous=None)
+    turn = await store.turn("default", turn_id)
     assert turn is not None
     await infrastructure.postgres.kill()
     try:

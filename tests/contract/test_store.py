@@ -22,9 +22,11 @@ def item(text: str) -> Item:
 async def accept(store: Store, *texts: str, tenant: str = TENANT, **refers_to: Any) -> Turn:
     """Accept a new turn whose input items say `texts`."""
     references = {"conversation": None, "previous": None, **refers_to}
-    turn = await store.accept(new_id("resp_"), tenant, {"model": "m"}, [item(text) for text in texts], **references)
-    assert turn is not None
-    return turn
+    turn = new_id("resp_")
+    assert await store.accept(turn, tenant, {"model": "m"}, [item(text) for text in texts], **references)
+    accepted = await store.turn(tenant, turn)
+    assert accepted is not None
+    return accepted
 
 
 async def claim(store: Store, turn: Turn, owner: str = "a", lease: float = LEASE) -> Turn:
@@ -63,8 +65,8 @@ async def texts(store: Store, of: str) -> list[str]:
 async def test_turn_is_accepted_once(store: Store) -> None:
     """A turn that is sent twice is stored once, as it was the first time."""
     first = await accept(store, "hello")
-    again = await store.accept(first.id, TENANT, {"model": "n"}, [], conversation=None, previous=None)
-    assert again == first == await store.turn(TENANT, first.id)
+    assert await store.accept(first.id, TENANT, {"model": "n"}, [], conversation=None, previous=None)
+    assert await store.turn(TENANT, first.id) == first
     assert (first.status, first.attempt, first.output, first.completed_at) == ("queued", 0, None, None)
     assert (first.request, first.input[0]["text"]) == ({"model": "m"}, "hello")
 
@@ -73,7 +75,7 @@ async def test_turn_is_accepted_once(store: Store) -> None:
 async def test_unknown_reference_is_refused(store: Store, reference: str) -> None:
     """A turn that refers to what is not there is not stored."""
     turn, references = new_id("resp_"), {"conversation": None, "previous": None, reference: "none_such"}
-    assert await store.accept(turn, TENANT, {}, [], **references) is None
+    assert not await store.accept(turn, TENANT, {}, [], **references)
     assert await store.turn(TENANT, turn) is None
 
 
@@ -82,8 +84,8 @@ async def test_another_tenants_references_are_refused(store: Store) -> None:
     theirs = await accept(store, tenant=OTHER)
     of_theirs = await conversation(store, OTHER)
     mine = new_id("resp_")
-    assert await store.accept(mine, TENANT, {}, [], conversation=of_theirs, previous=None) is None
-    assert await store.accept(mine, TENANT, {}, [], conversation=None, previous=theirs.id) is None
+    assert not await store.accept(mine, TENANT, {}, [], conversation=of_theirs, previous=None)
+    assert not await store.accept(mine, TENANT, {}, [], conversation=None, previous=theirs.id)
 
 
 async def test_withdrawing(store: Store) -> None:
@@ -186,8 +188,9 @@ async def test_finish_is_idempotent(store: Store) -> None:
     """An attempt that finishes twice, since its answer was lost, has finished as it did first, and extended once."""
     of = await conversation(store)
     turn = await claim(store, await accept(store, "hello", conversation=of))
-    first = await store.finish(turn, Outcome("completed", [item("hi")]))
-    assert await store.finish(turn, Outcome("failed", [item("again")])) == first
+    outcome = Outcome("completed", [item("hi")])
+    first = await store.finish(turn, outcome)
+    assert await store.finish(turn, outcome) == first == await store.turn(TENANT, turn.id)
     assert await texts(store, of) == ["hello", "hi"]
 
 

@@ -1,4 +1,4 @@
-"""Reading a provider's stream of chat completions, from a server on loopback that sends byte by byte what it is told."""
+"""Reading a provider's stream of chat completions, from a server on loopback that sends what it is told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -56,11 +56,11 @@ async def provider() -> AsyncIterator[Provider]:
         yield made
 
 
-async def stream(provider: Provider, timeout: float = 5, **endpoint: Any) -> AsyncIterator[list[Chunk]]:
+async def stream(provider: Provider, patience: float = 5) -> AsyncIterator[list[Chunk]]:
     """Ask the provider, and yield what it sends."""
-    waits = aiohttp.ClientTimeout(sock_read=timeout)
+    waits = aiohttp.ClientTimeout(sock_read=patience)
     async with aiohttp.ClientSession(timeout=waits) as session:
-        asked = stream_chat(session, Endpoint(provider.url, {}, **endpoint), {"model": "m"})
+        asked = stream_chat(session, Endpoint(provider.url, {}), {"model": "m"})
         async with aclosing(asked) as answer:  # type: ignore[type-var]
             async for chunks in answer:
                 yield chunks
@@ -170,7 +170,7 @@ async def test_silence(provider: Provider) -> None:
     provider.read.clear()
     provider.pieces = [event(delta("a"))]
     with pytest.raises(ModelError, match="in time"):
-        async for _ in stream(provider, timeout=0.05):
+        async for _ in stream(provider, patience=0.05):
             pass
     provider.read.set()
 
@@ -202,22 +202,31 @@ async def test_error_in_mid_stream(provider: Provider, error: Any, code: str, me
     assert (failed.code, failed.message) == (code, message)
 
 
+def refused(message: Any, code: Any = None) -> bytes:
+    """Make the body of a refusal."""
+    return orjson.dumps({"error": {"message": message, "code": code}})
+
+
+NO_WORDS = "The model's provider failed."
+STATUS = "The model's provider answered with status {}."
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code", "message"),
     [
-        (400, b'{"error": {"message": "Too long.", "code": "context_length_exceeded"}}', "context_length_exceeded", "Too long."),
-        (400, b'{"error": {"message": "Bad.", "code": null}}', "invalid_prompt", "Bad."),
-        (404, b'{"detail": "no such model"}', "invalid_prompt", "The model's provider failed."),
-        (422, b"<html>", "invalid_prompt", "The model's provider failed."),
-        (422, b"[]", "invalid_prompt", "The model's provider failed."),
-        (422, b'{"error": "no"}', "invalid_prompt", "The model's provider failed."),
-        (401, b'{"error": {"message": "Key sk-1 is wrong."}}', "server_error", "The model's provider answered with status 401."),
-        (403, b"", "server_error", "The model's provider answered with status 403."),
+        (400, refused("Too long.", "context_length_exceeded"), "context_length_exceeded", "Too long."),
+        (400, refused("Bad."), "invalid_prompt", "Bad."),
+        (404, b'{"detail": "no such model"}', "invalid_prompt", NO_WORDS),
+        (422, b"<html>", "invalid_prompt", NO_WORDS),
+        (422, b"[]", "invalid_prompt", NO_WORDS),
+        (422, b'{"error": "no"}', "invalid_prompt", NO_WORDS),
+        (401, refused("The key sk-1 is wrong."), "server_error", STATUS.format(401)),
+        (403, b"", "server_error", STATUS.format(403)),
         (429, b"", "rate_limit_exceeded", "The model's provider is limiting the rate of requests."),
-        (500, b'{"error": {"message": "Stack trace."}}', "server_error", "The model's provider answered with status 500."),
-        (204, b"", "server_error", "The model's provider answered with status 204."),
+        (500, refused("A stack trace."), "server_error", STATUS.format(500)),
+        (204, b"", "server_error", STATUS.format(204)),
     ],
-)  # fmt: skip
+)
 async def test_refused(provider: Provider, status: int, body: bytes, code: str, message: str) -> None:
     """A refusal shows the provider's words where they are about the request, and never where they are about our key."""
     provider.status = status

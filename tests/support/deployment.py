@@ -34,41 +34,41 @@ class Deployment:
         self.infrastructure = infrastructure
         self._data = DataDirectory(infrastructure.folder)
         self._children: list[Child] = []
-        self._model_url = ""
+        self.model_url = ""
 
     async def start_model(self) -> None:
         """Start the stand-in model."""
         port = free_port()
         command = (sys.executable, "-m", "turnstream_local.stand_in", "--port", str(port))
-        await self._start(Child(Program("stand-in", command, os.environ), self._data, answers_http(port, "/health")))
-        self._model_url = f"http://127.0.0.1:{port}"
+        await self.start(Child(Program("stand-in", command, os.environ), self._data, answers_http(port, "/health")))
+        self.model_url = f"http://127.0.0.1:{port}"
 
     async def gateway(self, **settings: str) -> Gateway:
         """Start a gateway."""
         port = free_port()
         child = self._child("gateway", {"TURNSTREAM_HTTP_PORT": str(port), **settings})
-        await self._start(child)
+        await self.start(child)
         return Gateway(child, f"http://127.0.0.1:{port}")
 
     async def worker(self, *, embedded: bool = False, **settings: str) -> Child:
         """Start a worker: on Llama Stack as a library, or, which starts faster, on the model as if it were a server."""
         stack = (
-            {"STAND_IN_URL": f"{self._model_url}/v1", "TURNSTREAM_RUN_YAML": str(default_run_yaml())}
+            {"STAND_IN_URL": f"{self.model_url}/v1", "TURNSTREAM_RUN_YAML": str(default_run_yaml())}
             if embedded
-            else {"LLAMA_STACK_URL": self._model_url}
+            else {"LLAMA_STACK_URL": self.model_url}
         )
         child = self._child("worker", {**stack, **settings})
-        await self._start(child)
+        await self.start(child)
         return child
 
     async def script(self, match: str, *replies: dict[str, Any]) -> None:
         """Say what the model answers to user texts that hold `match`."""
-        async with httpx.AsyncClient(base_url=self._model_url) as client:
+        async with httpx.AsyncClient(base_url=self.model_url) as client:
             (await client.post("/script", json={"match": match, "replies": replies})).raise_for_status()
 
     async def model_requests(self, match: str) -> list[dict[str, Any]]:
         """Return the bodies of the requests that the model got with `match` in them."""
-        async with httpx.AsyncClient(base_url=self._model_url) as client:
+        async with httpx.AsyncClient(base_url=self.model_url) as client:
             data: list[dict[str, Any]] = (await client.get("/requests", params={"match": match})).json()["data"]
             return data
 
@@ -88,7 +88,8 @@ class Deployment:
         name = f"{service}-{len(self._children)}"
         return Child(Program(name, (sys.executable, "-m", f"turnstream_{service}"), environment), self._data)
 
-    async def _start(self, child: Child) -> None:
+    async def start(self, child: Child) -> None:
+        """Start a process, to be killed with the rest at the end."""
         self._children.append(child)
         await child.start()
 

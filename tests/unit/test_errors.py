@@ -104,7 +104,9 @@ def test_every_error_says_what_it_means() -> None:
 
 def test_api_errors_have_the_statuses_that_are_drawn() -> None:
     """The statuses in the module's docstring are those that clients get, in a body of OpenAI's shape."""
-    drawn = {name: int(status) for name, status in re.findall(r"(\w+Error) +(\d{3})$", errors.__doc__ or "", re.MULTILINE)}
+    drawn = {
+        name: int(status) for name, status in re.findall(r"(\w+Error) +(\d{3})$", errors.__doc__ or "", re.MULTILINE)
+    }
     answers = {name: error for name, error in classes(errors) if issubclass(error, ApiError)}
     assert drawn == {name: error.status for name, error in answers.items() if error is not ApiError}
     for error in answers.values():

@@ -200,8 +200,9 @@ async def test_announcing_a_half_announced_call(upto: int) -> None:
 @pytest.mark.parametrize("upto", [1, 2, 3])
 async def test_closing_what_a_dead_attempt_left(upto: int) -> None:
     """What a dead attempt left open is closed as incomplete with what it streamed, and is no item of the turn."""
+    again = ("close_left_open", ())  # before the engine runs, and once it has ended
     events, items = await written_after(
-        streamed("hel", upto), ("close_left_open", ()), ("text", "hello"), ("close_message", "completed")
+        streamed("hel", upto), again, ("text", "hello"), ("close_message", "completed"), again
     )
     assert_well_formed(events)
     done = [event["item"] for event in events if event["type"] == "response.output_item.done"]

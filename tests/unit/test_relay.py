@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 
 import pytest
 from support.turns import SUBJECT
@@ -15,7 +14,7 @@ from turnstream_gateway import relay as relay_module
 from turnstream_gateway.relay import Relay
 
 SOON = 5  # seconds
-NEVER = 60  # seconds; a heartbeat that no test waits for
+NEVER = 60  # seconds; a silence that no test waits for
 QUICK = 0.01  # seconds; one that a test does wait for
 
 
@@ -48,9 +47,9 @@ class Writer:
             await self.write(count)
         await self.write(last=True)
 
-    def relay(self, heartbeat: float = NEVER) -> Relay:
+    def relay(self, keepalive: float = NEVER) -> Relay:
         """Return a reader."""
-        return Relay(self.bus, "default", "resp_1", heartbeat=heartbeat)
+        return Relay(self.bus, "default", "resp_1", keepalive=keepalive)
 
 
 def numbers(lines: list[bytes]) -> list[int]:
@@ -127,10 +126,10 @@ async def test_gap_is_healed(dropped: int, place: int) -> None:
         assert await reading == list(range(2 * place + 3 * dropped + 1))
 
 
-async def test_dropped_end_is_found_at_the_heartbeat() -> None:
-    """An end that was not heard live is read from the stream at the next heartbeat."""
+async def test_dropped_end_is_found_in_the_silence() -> None:
+    """An end that was not heard live is read from the stream once it is silent."""
     writer = Writer()
-    async with writer.relay(heartbeat=QUICK) as relay:
+    async with writer.relay(keepalive=QUICK) as relay:
         await writer.write(2)
         writer.bus.dropped_live = 1
         await writer.write(last=True)
@@ -178,19 +177,19 @@ async def test_stale_replica_at_the_start() -> None:
     writer = Writer()
     await writer.write(2)
     await writer.write(2, last=True)
-    async with writer.relay(heartbeat=QUICK) as relay:
+    async with writer.relay(keepalive=QUICK) as relay:
         writer.bus.stale_replays = 1
         assert await read(relay) == [0, 1, 2, 3]
 
 
-async def test_heartbeat() -> None:
-    """A silent turn gives heartbeats, again and again, and its events still come behind them."""
+async def test_signs_of_life() -> None:
+    """A silent turn gives signs of life, again and again, and its events still come behind them."""
     writer = Writer()
-    async with writer.relay(heartbeat=QUICK) as relay, asyncio.timeout(SOON):
-        async with aclosing(relay.lines(new=True)) as lines:  # type: ignore[type-var]
-            assert [await anext(lines) for _ in range(3)] == [[], [], []]
-            await writer.write(1, last=True)
-            assert [some async for some in lines if some] == [[encode("response.completed", 0, {"response": {"id": 1}})]]
+    async with writer.relay(keepalive=QUICK) as relay, asyncio.timeout(SOON):
+        lines = relay.lines(new=True)
+        assert [await anext(lines) for _ in range(3)] == [[], [], []]
+        await writer.write(1, last=True)
+        assert [numbers(some) async for some in lines if some] == [[0]]
 
 
 async def test_bus_away() -> None:
@@ -244,9 +243,9 @@ async def test_many_readers() -> None:
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.failed", "response.incomplete"])
 async def test_response(kind: str) -> None:
-    """The response of a turn is what its terminal event carries, whichever that is, over heartbeats too."""
+    """The response of a turn is what its terminal event carries, whichever that is, over a silence too."""
     writer = Writer()
-    async with writer.relay(heartbeat=QUICK) as relay:
+    async with writer.relay(keepalive=QUICK) as relay:
         asking = asyncio.create_task(relay.response())
         await asyncio.wait([asking], timeout=3 * QUICK)
         await writer.bus.append(SUBJECT, Batch(1, 0, [encode(kind, 0, {"response": {"status": kind}})]), 0)

@@ -5,6 +5,7 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── NotFoundError        404
+    │   │   ├── TooLargeError        413
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
     │   ├── EventTooLargeError   an event is larger than the bus takes
@@ -60,6 +61,13 @@ class NotFoundError(ApiError):
     """No such thing, or not this tenant's."""
 
     status = 404
+    type = "invalid_request_error"
+
+
+class TooLargeError(ApiError):
+    """The body is larger than the gateway takes."""
+
+    status = 413
     type = "invalid_request_error"
 
 

@@ -1,7 +1,10 @@
 """Ids: the field's prefixes before a UUIDv7, so that ids sort by the time they were made and hold no dots."""
 
+import re
 import secrets
 import time
+
+WELL_FORMED = r"^[A-Za-z0-9_-]{1,64}$"  # what any id looks like; anything else names nothing
 
 
 def new_id(prefix: str) -> str:
@@ -13,3 +16,8 @@ def new_id(prefix: str) -> str:
     random = secrets.randbits(74)
     value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
     return f"{prefix}{value:032x}"
+
+
+def is_well_formed(value: str) -> bool:
+    """Tell whether this can be an id at all; what cannot is looked up nowhere."""
+    return re.fullmatch(WELL_FORMED, value) is not None

@@ -9,7 +9,7 @@ ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING id
 
 -- withdraw: take back a turn that could not be queued
-DELETE FROM turns WHERE id = $1 AND attempt = 0
+DELETE FROM turns WHERE id = $1 AND attempt = 0 RETURNING id
 
 -- turn: read a tenant's turn
 SELECT * FROM turns WHERE id = $1 AND tenant = $2

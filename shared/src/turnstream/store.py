@@ -97,9 +97,9 @@ class Store:
         """Store a new turn; return False, and store nothing, if what it refers to is not this tenant's."""
         return bool(await self._run("accept", turn, tenant, conversation, previous, request, items))
 
-    async def withdraw(self, turn: str) -> None:
-        """Take back a turn that no worker has claimed."""
-        await self._run("withdraw", turn)
+    async def withdraw(self, turn: str) -> bool:
+        """Take back a turn, unless a worker has claimed it; tell whether it was there."""
+        return bool(await self._run("withdraw", turn))
 
     async def turn(self, tenant: str, turn: str) -> Turn | None:
         """Return a tenant's turn."""

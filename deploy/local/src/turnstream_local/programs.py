@@ -10,8 +10,9 @@ from turnstream_local.child import Program
 from turnstream_local.errors import MissingProgramError
 from turnstream_local.ports import LOOPBACK
 
-GATEWAY_GRACE = 10.0  # seconds for the open streams to be ended
-WORKER_GRACE = 30.0  # seconds for running turns to end or to be handed over
+# Seconds until a process that was told to stop is killed: longer than TURNSTREAM_GRACE, which bounds it by itself.
+GATEWAY_GRACE = 35.0
+WORKER_GRACE = 45.0
 # Any of these names a real model; with none of them the stand-in answers.
 MODEL_SETTINGS = ("OPENAI_API_KEY", "TOGETHER_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_STACK_URL")
 

@@ -16,6 +16,7 @@ from turnstream.store import Store
 from turnstream.subjects import DEFAULT_TENANT
 from turnstream.turns import response_resource
 from turnstream_gateway import failures
+from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.models import Models
@@ -40,14 +41,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
     """Return the application over a connected bus and store."""
-    app = FastAPI(
-        title="Turnstream",
-        version=version("turnstream-gateway"),
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=settings.body_limit,
-    )
+    app = FastAPI(title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None)
     failures.install(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
     turns = Turns(bus, store, settings)
     app.include_router(_responses(turns))
     app.include_router(_conversations(Conversations(store)))
@@ -106,7 +102,7 @@ def _conversations(conversations: Conversations) -> APIRouter:
     @router.get("/{conversation_id}/items")
     async def items(
         conversation_id: str,
-        after: str | None = None,
+        after: Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]*$")] = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
     ) -> JSONResponse:
@@ -164,6 +160,7 @@ async def _serve_http(app: FastAPI, settings: GatewaySettings, stop: asyncio.Eve
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.grace),
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from turnstream.errors import NotFoundError
-from turnstream.ids import new_id
+from turnstream.ids import is_well_formed, new_id
 from turnstream.store import Store
 from turnstream.turns import Conversation
 from turnstream_gateway.requests import CreateConversation
@@ -22,14 +22,14 @@ class Conversations:
 
     async def get(self, tenant: str, conversation: str) -> Conversation:
         """Return a conversation; raise NotFoundError if it is not this tenant's."""
-        found = await self.store.conversation(tenant, conversation)
+        found = await self.store.conversation(tenant, conversation) if is_well_formed(conversation) else None
         if found is None:
             raise _not_found(conversation)
         return found
 
     async def delete(self, tenant: str, conversation: str) -> dict[str, Any]:
         """Delete a conversation with its items; raise NotFoundError if it is not this tenant's."""
-        if not await self.store.delete_conversation(tenant, conversation):
+        if not (is_well_formed(conversation) and await self.store.delete_conversation(tenant, conversation)):
             raise _not_found(conversation)
         return {"id": conversation, "object": "conversation.deleted", "deleted": True}
 

@@ -19,7 +19,7 @@ HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # proxies would wait for more
 ]
-HEARTBEAT = b": heartbeat\n\n"
+KEEPALIVE = b": keepalive\n\n"
 
 
 class EventStream(Response):
@@ -40,9 +40,8 @@ class EventStream(Response):
                 (b"x-response-id", self._relay.turn.encode()),
             ]  # to come back by before the first event
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b"", "more_body": True})
             async for lines in self._relay.lines(self._after, new=self._new):
-                body = b"".join(map(sse_frame, lines)) if lines else HEARTBEAT
+                body = b"".join(map(sse_frame, lines)) if lines else KEEPALIVE
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except BusUnavailableError as error:

@@ -21,12 +21,12 @@ CATCH_UP_TRIES = 100
 class Relay:
     """One reader of one turn. Use it with `async with`, entered before the turn is queued."""
 
-    def __init__(self, bus: Bus, tenant: str, turn: str, *, heartbeat: float) -> None:
+    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float) -> None:
         self.turn = turn
         self._bus = bus
         self._subject = subjects.events(tenant, turn)
         self._tail = bus.tail(subjects.live(tenant, turn))
-        self._heartbeat = heartbeat  # seconds of silence before the stream is read, and the client told
+        self._keepalive = keepalive  # seconds of silence before the stream is read, and the client told
         self._cursor = 0  # stream sequence of the last batch seen
         self._stopped = False
 
@@ -47,7 +47,8 @@ class Relay:
     async def lines(self, after: int = -1, *, new: bool = False) -> AsyncIterator[list[bytes]]:
         """Yield the events behind number `after` until the turn has ended, those stored together as one list.
 
-        An empty list is a heartbeat. `new` says that the log was empty when the tail began. Raises BusUnavailableError.
+        An empty list is a sign of life. `new` says that the log was empty when the tail began.
+        Raises BusUnavailableError.
         """
         following = after + 1
         async for stored in self._stored(new=new):
@@ -69,13 +70,13 @@ class Relay:
         return response
 
     async def _stored(self, *, new: bool) -> AsyncIterator[Stored | None]:
-        """Yield every batch of the log once and in order; None is a heartbeat."""
+        """Yield every batch of the log once and in order; None is a sign of life."""
         if not new:
             async for stored in self._read():
                 yield stored
         while not self._stopped:
             try:
-                live = await self._tail.next(self._heartbeat)
+                live = await self._tail.next(self._keepalive)
             except TimeoutError:
                 yield None
                 live = None

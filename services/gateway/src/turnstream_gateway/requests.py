@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -10,15 +11,18 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    field_validator,
     model_validator,
 )
 
+from turnstream import ids
 from turnstream.ids import new_id
 from turnstream.turns import Item
 
 ITEMS_LIMIT = 1000  # items in one input
 TOOLS_LIMIT = 128
 
+type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
 type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 type Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
@@ -38,6 +42,19 @@ class Strict(BaseModel):
         return (
             {key: set_to for key, set_to in value.items() if set_to is not None} if isinstance(value, dict) else value
         )
+
+
+class Body(Strict):
+    """A whole body, which must be fit to be stored as JSON again."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        try:
+            orjson.dumps(value)
+        except (orjson.JSONEncodeError, RecursionError) as error:
+            raise ValueError("it holds a number, a character or a depth that JSON cannot carry") from error
+        return value
 
 
 class TextPart(Strict):
@@ -162,14 +179,14 @@ def _as_id(value: Any) -> Any:
     return value.get("id") if isinstance(value, dict) and set(value) == {"id"} else value
 
 
-class CreateResponse(Strict):
+class CreateResponse(Body):
     """The body of `POST /v1/responses`."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     input: Input
     instructions: str | None = None
-    conversation: Annotated[str | None, BeforeValidator(_as_id)] = None
-    previous_response_id: str | None = None
+    conversation: Annotated[Id | None, BeforeValidator(_as_id)] = None
+    previous_response_id: Id | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_LIMIT)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -193,7 +210,7 @@ class CreateResponse(Strict):
         return [item.item() for item in self.input]
 
 
-class CreateConversation(Strict):
+class CreateConversation(Body):
     """The body of `POST /v1/conversations`."""
 
     metadata: Metadata | None = None

@@ -1,13 +1,11 @@
 """Accept turns and cancel them."""
 
-import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 
 from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.errors import BusUnavailableError, InvalidRequestError, NotFoundError, UnavailableError
-from turnstream.ids import new_id
+from turnstream.ids import is_well_formed, new_id
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.turns import Turn
@@ -43,14 +41,14 @@ class Turns:
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's."""
-        found = await self.store.turn(tenant, turn)
+        found = await self.store.turn(tenant, turn) if is_well_formed(turn) else None
         if found is None:
             raise NotFoundError(f"Response '{turn}' was not found.", code="response_not_found")
         return found
 
     async def cancel(self, tenant: str, turn: str) -> Turn:
         """End a turn as cancelled, unless it has ended, and tell its worker; return the turn as it then is."""
-        cancelled = await self.store.cancel(tenant, turn)
+        cancelled = await self.store.cancel(tenant, turn) if is_well_formed(turn) else None
         if cancelled is None:
             return await self.get(tenant, turn)
         # The row decides. A worker that misses the signal finds out when it wants to finish.
@@ -59,7 +57,7 @@ class Turns:
 
     def relay(self, tenant: str, turn: str) -> Relay:
         """Return a relay of a turn's events."""
-        return Relay(self.bus, tenant, turn, heartbeat=self.settings.heartbeat)
+        return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive)
 
     async def _store(self, tenant: str, turn: str, body: CreateResponse) -> None:
         conversation, previous = body.conversation, body.previous_response_id
@@ -84,10 +82,7 @@ class Turns:
             await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
         except BusUnavailableError as error:
             log.warning("turn.refused", turn=turn, error=str(error))
-            # A message that was stored all the same finds no turn, and is dropped.
-            await self.store.withdraw(turn)
+            # The message may have been stored all the same: then it finds no turn, or one that must not go on.
+            if not await self.store.withdraw(turn):
+                await self.cancel(tenant, turn)
             raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
-        except asyncio.CancelledError:
-            with suppress(Exception):
-                await asyncio.shield(self.store.withdraw(turn))
-            raise

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from turnstream import subjects
 from turnstream.bus import Bus
-from turnstream.errors import FencedError, TurnstreamError
+from turnstream.errors import FencedError
 from turnstream.events import Batch, encode
 from turnstream.turns import Turn
 from turnstream_worker.log_state import LogState
@@ -30,7 +30,7 @@ class EventLog:
         self._lines: list[bytes] = []  # encoded and not sent yet
         self._waiting = 0  # bytes of them
         self._sender: asyncio.Task[None] | None = None
-        self._error: TurnstreamError | None = None
+        self._error: Exception | None = None
 
     @classmethod
     async def take_over(cls, bus: Bus, turn: Turn) -> tuple[Self, LogState]:
@@ -68,14 +68,14 @@ class EventLog:
     async def room(self) -> None:
         """Wait while more is waiting than may."""
         while self._sender and self._waiting > WAITING_BYTES:
-            await asyncio.wait([self._sender])
+            await asyncio.shield(self._sender)
         if self._error:
             raise self._error
 
     async def flush(self) -> None:
         """Wait until all that was added is stored."""
         while self._sender:
-            await asyncio.wait([self._sender])
+            await asyncio.shield(self._sender)
         if self._error:
             raise self._error
 
@@ -85,8 +85,8 @@ class EventLog:
                 async with self._bus.appending:
                     batch = self._next_batch()  # not before, so that it grows while it waits
                     self._sequence = await self._bus.append(self._subject, batch, self._sequence)
-        except TurnstreamError as error:
-            self._error = error  # raised by the next call
+        except Exception as error:  # noqa: BLE001 - raised by the next call, whatever it is
+            self._error = error
         finally:
             self._sender = None
 

@@ -14,7 +14,7 @@ class OpenItem:
     index: int  # output_index
     item: Item
     text: str = ""  # what its deltas add up to
-    has_part: bool = False  # whether its content part was opened
+    sent: set[str] = field(default_factory=set)  # the types of its events so far
 
 
 @dataclass(slots=True)
@@ -42,10 +42,9 @@ class LogState:
             case "response.output_item.added":
                 self.open[event["item"]["id"]] = OpenItem(event["output_index"], event["item"])
                 self.items += 1
-            case "response.content_part.added":
-                self.open[event["item_id"]].has_part = True
-            case "response.output_text.delta":
-                self.open[event["item_id"]].text += event["delta"]
             case "response.output_item.done":
                 del self.open[event["item"]["id"]]
                 self.done.add(event["item"]["id"])
+            case kind if item := self.open.get(event.get("item_id", "")):
+                item.sent.add(kind)
+                item.text += event["delta"] if kind == "response.output_text.delta" else ""

@@ -41,14 +41,7 @@ class Output:
             self._message = self._open({"type": "message", "id": new_id("msg_"), "role": "assistant", "content": []})
         self._parts.append(delta)
         self.size += len(delta)
-        self._log.append(
-            "response.output_text.delta",
-            item_id=self._message.item["id"],
-            output_index=self._message.index,
-            content_index=0,
-            delta=delta,
-            logprobs=[],
-        )
+        self._send_text(self._message, delta)
 
     def close_message(self, status: str) -> None:
         """Close the open message, if there is one, as `completed` or `incomplete`."""
@@ -82,20 +75,17 @@ class Output:
                 self._announce_message(item)
 
     def _announce_call(self, item: Item) -> None:
-        opened = self._open({**item, "arguments": ""})
-        place = {"item_id": item["id"], "output_index": opened.index}
-        self._log.append("response.function_call_arguments.delta", **place, delta=item["arguments"])
-        self._log.append("response.function_call_arguments.done", **place, arguments=item["arguments"])
+        opened = self._state.open.pop(item["id"], None) or self._open({**item, "arguments": ""})
+        self._send(opened, "response.function_call_arguments.delta", delta=item["arguments"])
+        self._send(opened, "response.function_call_arguments.done", arguments=item["arguments"])
         self._done(opened.index, item)
 
     def _announce_message(self, item: Item) -> None:
         text = item["content"][0]["text"]
         opened = self._state.open.pop(item["id"], None) or self._open({**item, "content": []})
-        if not opened.has_part:
-            self._open_part(opened)
+        self._send_part_added(opened)
         if rest := text[len(opened.text) :]:
-            place = {"item_id": item["id"], "output_index": opened.index, "content_index": 0}
-            self._log.append("response.output_text.delta", **place, delta=rest, logprobs=[])
+            self._send_text(opened, rest)
         self._close(opened, text, item["status"])
 
     def _open(self, item: Item) -> OpenItem:
@@ -104,27 +94,33 @@ class Output:
         self._state.items += 1
         self._log.append("response.output_item.added", output_index=opened.index, item=item, **self._of_response)
         if item["type"] == "message":
-            self._open_part(opened)
+            self._send_part_added(opened)
         return opened
-
-    def _open_part(self, opened: OpenItem) -> None:
-        opened.has_part = True
-        place = {"item_id": opened.item["id"], "output_index": opened.index, "content_index": 0}
-        self._log.append("response.content_part.added", **place, part=_text_part(""))
 
     def _close(self, opened: OpenItem, text: str, status: str) -> Item:
         """Close an item with what it came to; return it."""
         item = {**opened.item, "status": status}
         if item["type"] == "message":
-            if not opened.has_part:
-                self._open_part(opened)
             part = _text_part(text)
-            place = {"item_id": item["id"], "output_index": opened.index, "content_index": 0}
-            self._log.append("response.output_text.done", **place, text=text, logprobs=[])
-            self._log.append("response.content_part.done", **place, part=part)
+            self._send_part_added(opened)
+            self._send(opened, "response.output_text.done", content_index=0, text=text, logprobs=[])
+            self._send(opened, "response.content_part.done", content_index=0, part=part)
             item["content"] = [part]
         self._done(opened.index, item)
         return item
+
+    def _send_part_added(self, opened: OpenItem) -> None:
+        self._send(opened, "response.content_part.added", content_index=0, part=_text_part(""))
+
+    def _send_text(self, opened: OpenItem, delta: str) -> None:
+        place = {"item_id": opened.item["id"], "output_index": opened.index, "content_index": 0}
+        self._log.append("response.output_text.delta", **place, delta=delta, logprobs=[])
+
+    def _send(self, opened: OpenItem, kind: str, **fields: Any) -> None:
+        """Send an event of which an item has one, unless the log has it: a dead attempt may have got so far."""
+        if kind not in opened.sent:
+            opened.sent.add(kind)
+            self._log.append(kind, item_id=opened.item["id"], output_index=opened.index, **fields)
 
     def _done(self, index: int, item: Item) -> None:
         self._log.append("response.output_item.done", output_index=index, item=item, **self._of_response)

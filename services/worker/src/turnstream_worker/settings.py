@@ -16,7 +16,6 @@ class WorkerSettings(Settings):
     concurrency: PositiveInt = Field(32, description="turns a worker runs at a time")
     lease: PositiveFloat = Field(15, description="seconds a turn is a worker's without a sign of life")
     heartbeat: PositiveFloat = Field(5, description="seconds between two signs of life")
-    grace: PositiveFloat = Field(30, description="seconds running turns may go on for after SIGTERM")
     max_attempts: PositiveInt = Field(3, description="times a turn is begun before it fails")
     run_yaml: Path = Field(_RUN_YAML, description="Llama Stack's configuration, for the embedded stack")
     llama_stack_url: str | None = Field(

@@ -5,7 +5,7 @@ from typing import Any
 
 from turnstream import subjects
 from turnstream.bus import Bus, WorkQueue
-from turnstream.errors import StoreUnavailableError
+from turnstream.errors import BusUnavailableError, StoreUnavailableError
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream_worker.run_turn import Running, StopReason, TurnRunner
@@ -71,13 +71,13 @@ class Worker:
             running = list(self._running.values())
             if not running:
                 continue
-            for one in running:
-                await one.delivery.in_progress()
             held = {one.turn: one.owner for one in running if one.engine}
             try:
+                for one in running:
+                    await one.delivery.in_progress()
                 ours = await self._store.renew(held, self._settings.lease, patience=self._settings.heartbeat)
-            except StoreUnavailableError:
-                continue  # nobody else can claim them either
+            except (BusUnavailableError, StoreUnavailableError):
+                continue  # nobody else gets or claims them either; the lease or the fence decides later
             for one in running:
                 if one.turn in held and one.turn not in ours and one.engine and not one.engine.done():
                     one.stop(StopReason.LOST)

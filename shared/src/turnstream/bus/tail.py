@@ -13,7 +13,9 @@ from turnstream.bus.connection import Connection
 from turnstream.events import Batch
 
 BATCH_HEADER = "Turnstream-Batch"
-TAIL_LIMIT = 256  # batches that may wait for a slow reader before it is sent to the stream instead
+# What may wait for a slow reader before it is sent to the stream instead.
+TAIL_LIMIT = 256  # batches
+TAIL_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Tail:
         self._connection = connection
         self._subject = subject
         self._waiting: deque[Stored] = deque()
+        self._bytes = 0  # that came since the reader was last up to date
         self._arrived = asyncio.Event()
         self._broken = False
         self._subscription: Subscription | None = None
@@ -51,7 +54,7 @@ class Tail:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._forget()
-        if self._subscription and self._connection.client.is_connected:
+        if self._subscription and not self._connection.client.is_closed:
             await self._subscription.unsubscribe()
 
     async def next(self, within: float) -> Stored | None:
@@ -60,6 +63,7 @@ class Tail:
         Raises TimeoutError when nothing came within so many seconds.
         """
         if not (self._waiting or self._broken):
+            self._bytes = 0
             self._arrived.clear()
             # A bare timer: asyncio.timeout costs as much as all the rest of this, for every batch.
             timer = asyncio.get_running_loop().call_later(within, self._arrived.set)
@@ -69,16 +73,19 @@ class Tail:
             raise TimeoutError
         if self._broken:
             self._broken = False
+            self._bytes = 0
             self._waiting.clear()
             return None
         return self._waiting.popleft()
 
     async def _on_message(self, message: Msg) -> None:
-        if len(self._waiting) >= TAIL_LIMIT:
+        self._bytes += len(message.data)
+        if len(self._waiting) >= TAIL_LIMIT or self._bytes > TAIL_BYTES:
+            self._waiting.clear()
             self.wake()
-            return
-        self._waiting.append(stored(message))
-        self._arrived.set()
+        else:
+            self._waiting.append(stored(message))
+            self._arrived.set()
 
     def wake(self) -> None:
         """Make `next` return None, as if there were a gap."""

@@ -41,12 +41,18 @@ class Delivery:
             raise BusUnavailableError("the acknowledgement was not answered") from error
 
     async def nak(self, delay: float) -> None:
-        """Give the message back, to be delivered again after `delay` seconds."""
-        await self._message.nak(delay=delay)
+        """Give the message back, to be delivered again after `delay` seconds; raise BusUnavailableError."""
+        try:
+            await self._message.nak(delay=delay)
+        except AWAY as error:
+            raise BusUnavailableError("the message could not be given back") from error
 
     async def in_progress(self) -> None:
-        """Tell the server that the work goes on, so that it waits for another `ack_wait`."""
-        await self._message.in_progress()
+        """Tell the server that the work goes on, so that it waits for another `ack_wait`; raise BusUnavailableError."""
+        try:
+            await self._message.in_progress()
+        except AWAY as error:
+            raise BusUnavailableError("the server could not be told that the work goes on") from error
 
 
 class WorkQueue:
@@ -73,7 +79,7 @@ class WorkQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._forget()
-        if self._subscription and self._connection.client.is_connected:
+        if self._subscription and not self._connection.client.is_closed:
             await self._subscription.unsubscribe()
 
     async def next(self) -> Delivery:

@@ -1,0 +1,115 @@
+"""The queue of turns, held against the bus in memory and against a real NATS server alike."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from turnstream.bus import Bus, Delivery, WorkQueue
+from turnstream.ids import new_id
+from turnstream.subjects import DEFAULT_TENANT, INTERACTIVE
+
+SOON = 5  # seconds within which what is to come comes
+
+
+@pytest.fixture
+def turn() -> str:
+    """A turn that was not queued yet."""
+    return new_id("resp_")
+
+
+@pytest.fixture
+async def queue(worker_bus: Bus) -> AsyncIterator[WorkQueue]:
+    """A worker's queue with room for two."""
+    async with worker_bus.work(INTERACTIVE, 2) as opened:
+        yield opened
+
+
+async def take(queue: WorkQueue, within: float = SOON) -> Delivery:
+    """Return the next delivery; raise TimeoutError if there is none in time."""
+    async with asyncio.timeout(within):
+        return await queue.next()
+
+
+async def enqueue(bus: Bus, turn: str, message_id: str | None = None) -> None:
+    """Queue a turn."""
+    await bus.enqueue(DEFAULT_TENANT, turn, message_id or turn, patience=SOON)
+
+
+async def test_queued_turn_is_delivered_until_acknowledged(
+    gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float
+) -> None:
+    """A queued turn is delivered, and never again once it is acknowledged."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    assert delivery.data == turn.encode()
+    await delivery.ack()
+    queue.release()
+    with pytest.raises(TimeoutError):
+        await take(queue, 2 * ack_wait)
+
+
+async def test_same_id_queues_once(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A turn that is queued twice under one message id is delivered once; another id is another message."""
+    for message_id in (turn, turn, f"{turn}-again"):
+        await enqueue(gateway_bus, turn, message_id)
+    for _ in range(2):
+        await (await take(queue)).ack()
+        queue.release()
+    with pytest.raises(TimeoutError):
+        await take(queue, 0.1)
+
+
+async def test_capacity_is_respected(gateway_bus: Bus, queue: WorkQueue) -> None:
+    """No more are delivered than there is room for, acknowledged or not, until one is released."""
+    turns = [new_id("resp_") for _ in range(3)]
+    for turn in turns:
+        await enqueue(gateway_bus, turn)
+    held = [await take(queue), await take(queue)]
+    await held[0].ack()
+    with pytest.raises(TimeoutError):
+        await take(queue, 0.1)
+    queue.release()
+    held.append(await take(queue))
+    assert [delivery.data.decode() for delivery in held] == turns
+    for delivery in held[1:]:
+        await delivery.ack()
+
+
+async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A delivery that is given back comes again after its delay, and at once without one."""
+    loop = asyncio.get_running_loop()
+    await enqueue(gateway_bus, turn)
+    for delay in (0.3, 0):
+        await (await take(queue)).nak(delay)
+        given_back = loop.time()
+        queue.release()
+        again = await take(queue)
+        assert delay <= loop.time() - given_back + 0.02
+        assert again.data == turn.encode()
+        await again.nak(0)
+        queue.release()
+    await (await take(queue)).ack()
+
+
+async def test_silent_delivery_comes_again(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
+    """A delivery that nobody settles comes again after the ack wait, and not before."""
+    loop = asyncio.get_running_loop()
+    await enqueue(gateway_bus, turn)
+    await take(queue)
+    taken = loop.time()
+    again = await take(queue)
+    assert loop.time() - taken > 0.8 * ack_wait
+    assert again.data == turn.encode()
+    await again.ack()
+
+
+async def test_sign_of_life_prolongs(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
+    """A delivery whose worker shows signs of life does not come again, for longer than the ack wait."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    for _ in range(4):
+        with pytest.raises(TimeoutError):
+            await take(queue, ack_wait / 2)
+        await delivery.in_progress()
+    await delivery.ack()
