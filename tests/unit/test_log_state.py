@@ -34,14 +34,14 @@ def test_nothing_is_there_yet() -> None:
 def test_item_left_open(per_batch: int) -> None:
     """An item that was added and not done is open, with its text so far, however its events were batched."""
     state = read(ADDED, PART, *DELTAS, per_batch=per_batch)
-    assert state.open == {"msg_1": OpenItem(0, MESSAGE, "hello", has_part=True)}
+    assert state.open == {"msg_1": OpenItem(0, MESSAGE, "hello", sent={PART[0], DELTAS[0][0]})}
     assert (state.next, state.items, state.done) == (4, 1, set())
 
 
-def test_item_without_its_part() -> None:
-    """An item whose content part was not opened any more is told from one whose part is empty."""
-    assert not read(ADDED).open["msg_1"].has_part
-    assert read(ADDED, PART).open["msg_1"].has_part
+def test_item_knows_how_far_it_came() -> None:
+    """An open item knows the types of its events so far, so that none that comes once comes twice."""
+    assert read(ADDED).open["msg_1"].sent == set()
+    assert read(ADDED, PART).open["msg_1"].sent == {"response.content_part.added"}
 
 
 def test_item_done() -> None:

@@ -19,17 +19,25 @@ from turnstream.turns import Conversation, Item, Outcome, Turn
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
 
-# What passes when Postgres is back. InterfaceError is asyncpg's word for a connection that closed under a statement.
+# What passes when Postgres is back, or when the address leads to its new leader.
 AWAY = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,  # shutdown, crash recovery
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.ProtocolError,  # the connection is not to be trusted, the next one is
+    asyncpg.OutdatedSchemaCacheError,
 )
+# asyncpg says these of a connection that closed under a statement; their other subclasses are about what was asked.
+AWAY_THEMSELVES = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+def is_away(kind: type[BaseException]) -> bool:
+    """Tell whether an error of this class passes when Postgres is back."""
+    return issubclass(kind, AWAY) or kind in AWAY_THEMSELVES
 
 
 def _named(text: str) -> dict[str, str]:
@@ -212,7 +220,9 @@ class Store:
             try:
                 async with asyncio.timeout(within), self._pool.acquire(timeout=within) as connection:
                     return await connection.fetch(_SQL[name], *values)
-            except AWAY as error:
+            except (*AWAY, *AWAY_THEMSELVES) as error:
+                if not is_away(type(error)):
+                    raise
                 if loop.time() + pause > deadline:
                     raise StoreUnavailableError(f"Postgres does not answer: {type(error).__name__}") from error
                 log.warning("store.retry", statement=name, error=type(error).__name__)

@@ -74,13 +74,13 @@ class EmbeddedStack:
             yield arrived
 
     async def _find(self, name: str) -> Any:
-        """Return the model of this name: `provider/model`, or `model` where just one provider has it."""
+        """Return the model of this name: as it is listed, `provider/model`, or `model` where just one has it."""
         now = asyncio.get_running_loop().time()
         if now >= self._found_until:
             self._found, self._found_until = {}, now + MODELS_TTL
         if name not in self._found:
             models = [model for model in (await self._list_models()).data if model.model_type == "llm"]
-            by_identifier = [model for model in models if model.identifier == name]
+            by_identifier = [model for model in models if name in {_shown_id(model), model.identifier}]
             by_resource = [model for model in models if model.provider_resource_id == name]
             matching = by_identifier or by_resource
             if len(matching) != 1:

@@ -67,8 +67,10 @@ class Tail:
             self._arrived.clear()
             # A bare timer: asyncio.timeout costs as much as all the rest of this, for every batch.
             timer = asyncio.get_running_loop().call_later(within, self._arrived.set)
-            await self._arrived.wait()
-            timer.cancel()
+            try:
+                await self._arrived.wait()
+            finally:
+                timer.cancel()
         if not (self._waiting or self._broken):
             raise TimeoutError
         if self._broken:
