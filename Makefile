@@ -32,6 +32,7 @@ lint: install ## ruff, mypy, import-linter, pins, each service on its own
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases tests
 	$(BIN)/lint-imports
 	bash requirements/check.sh "$(UV)"
 

@@ -102,6 +102,60 @@ async def test_openai_conversation(client: openai.AsyncOpenAI) -> None:
         await client.responses.create(model="stand-in", input="Three.", conversation=conversation.id)
 
 
+async def test_openai_conversation_items(client: openai.AsyncOpenAI) -> None:
+    """Items can be put into a conversation, at its start and later, read one by one, and taken out; turns see them."""
+    conversation = await client.conversations.create(
+        items=[{"type": "message", "role": "user", "content": "My name is Ada."}], metadata={"a": "1"}
+    )
+    updated = await client.conversations.update(conversation.id, metadata={"b": "2"})
+    assert updated.metadata == {"b": "2"}
+    added = await client.conversations.items.create(
+        conversation.id,
+        items=[
+            {"type": "message", "role": "assistant", "content": "Hello Ada."},
+            {"type": "message", "role": "user", "content": "Forget this."},
+        ],
+    )
+    last = added.data[-1]
+    assert last.id
+    assert await client.conversations.items.retrieve(last.id, conversation_id=conversation.id) == last
+    await client.conversations.items.delete(last.id, conversation_id=conversation.id)
+    with pytest.raises(openai.NotFoundError):
+        await client.conversations.items.retrieve(last.id, conversation_id=conversation.id)
+    response = await client.responses.create(model="stand-in", input="What is my name?", conversation=conversation.id)
+    assert 'I have seen 2 user messages; the first was: "My name is Ada."' in response.output_text
+
+
+async def test_openai_input_items(client: openai.AsyncOpenAI) -> None:
+    """The input of a response can be read back, a page at a time, in either order."""
+    texts = ["one", "two", "three"]
+    response = await client.responses.create(
+        model="stand-in", input=[{"role": "user", "content": text} for text in texts]
+    )
+    for order, expected in (("asc", texts), ("desc", texts[::-1])):
+        pages = client.responses.input_items.list(response.id, order=order, limit=2)  # type: ignore[arg-type]  # a str
+        items = [item async for item in pages]
+        assert [item.to_dict()["content"] for item in items] == [
+            [{"type": "input_text", "text": text}] for text in expected
+        ]
+
+
+async def test_openai_list_and_delete(client: openai.AsyncOpenAI, gateway: Gateway) -> None:
+    """Responses are listed in order, between two ids and by model, until they are deleted."""
+    made = [(await client.responses.create(model="stand-in", input=f"number {n}")).id for n in range(3)]
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        newest = (await http.get("/v1/responses", params={"limit": 2})).json()
+        assert [response["id"] for response in newest["data"]] == made[:0:-1]
+        assert newest["has_more"] is True
+        between = {"after": made[0], "order": "asc", "model": "stand-in", "before": made[2]}
+        assert [r["id"] for r in (await http.get("/v1/responses", params=between)).json()["data"]] == [made[1]]
+        assert (await http.get("/v1/responses", params={"model": "no-such-model-at-all"})).json()["data"] == []
+        await client.responses.delete(made[1])
+        assert (await http.get("/v1/responses", params=between)).json()["data"] == []
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(made[1])
+
+
 async def test_openai_function_round_trip(client: openai.AsyncOpenAI) -> None:
     """A function call comes as an item, and its output, sent back, reaches the model with the call."""
     asked = await client.responses.create(model="stand-in", input="The weather in Paris?", tools=[WEATHER])  # type: ignore[list-item]  # a dict for a typed dict

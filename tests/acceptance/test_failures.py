@@ -158,9 +158,25 @@ async def test_cancel_running(http: httpx.AsyncClient, gateway: Gateway) -> None
 
 
 async def test_cancel_finished(http: httpx.AsyncClient) -> None:
-    """A turn that has ended stays as it is."""
+    """A turn that has ended stays as it is, and clients are told not to try again."""
     response = (await http.post("/v1/responses", json={"model": "stand-in", "input": "hi"})).json()
-    assert (await http.post(f"/v1/responses/{response['id']}/cancel")).json() == response
+    refused = await http.post(f"/v1/responses/{response['id']}/cancel")
+    assert refused.status_code == httpx.codes.CONFLICT
+    assert refused.headers["x-should-retry"] == "false"
+    assert (await http.get(f"/v1/responses/{response['id']}")).json() == response
+
+
+async def test_delete_running(http: httpx.AsyncClient, gateway: Gateway) -> None:
+    """A turn that runs is not deleted; once it is cancelled and its worker has let go of it, it is."""
+    transcript = Transcript()
+    async for event in start(gateway.url, transcript, input="[stand-in tokens=500 delay_ms=50] go on"):
+        if event["type"] == "response.output_text.delta":
+            break
+    assert (await http.delete(f"/v1/responses/{transcript.id}")).status_code == httpx.codes.CONFLICT
+    await http.post(f"/v1/responses/{transcript.id}/cancel")
+    await read_to_end(gateway.url, transcript)
+    assert (await http.delete(f"/v1/responses/{transcript.id}")).json()["deleted"] is True
+    assert (await http.get(f"/v1/responses/{transcript.id}")).status_code == httpx.codes.NOT_FOUND
 
 
 async def test_cancel_queued(fragile: Deployment) -> None:

@@ -115,9 +115,11 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
         assert error("No.", code="c", param="p").body() == {"error": body}
 
 
-def test_unavailable_says_when_to_try_again() -> None:
-    """Only the answer that invites another try says when."""
-    assert [error.__name__ for _, error in classes(errors) if getattr(error, "headers", None)] == ["UnavailableError"]
+def test_answers_say_whether_to_try_again() -> None:
+    """Only the answer that invites another try says when, and the one that clients would try again forbids it."""
+    answers = [error for _, error in classes(errors) if issubclass(error, ApiError)]
+    headers = {error.__name__: error.headers for error in answers if error.headers}
+    assert headers == {"UnavailableError": {"retry-after": "1"}, "ConflictError": {"x-should-retry": "false"}}
 
 
 @pytest.mark.parametrize("error", [error for _, error in classes(nats.errors)])

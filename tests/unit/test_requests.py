@@ -219,7 +219,10 @@ def test_tools_are_kept_whole() -> None:
 
 
 def test_conversation_body() -> None:
-    """A conversation has metadata and nothing else yet."""
+    """A conversation has metadata and up to 20 first items, and nothing else."""
     assert CreateConversation.model_validate({"metadata": {"a": "b"}}).metadata == {"a": "b"}
-    with pytest.raises(ValidationError):
-        CreateConversation.model_validate({"items": []})
+    item = {"role": "user", "content": "hi"}
+    assert len(CreateConversation.model_validate({"items": [item] * 20}).items or []) == 20
+    for refused in ({"items": [item] * 21}, {"colour": "red"}):
+        with pytest.raises(ValidationError):
+            CreateConversation.model_validate(refused)

@@ -5,6 +5,7 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── NotFoundError        404
+    │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
@@ -62,6 +63,14 @@ class NotFoundError(ApiError):
 
     status = 404
     type = "invalid_request_error"
+
+
+class ConflictError(ApiError):
+    """What is there does not allow it, and will not the next time either: clients try a bare 409 again."""
+
+    status = 409
+    type = "invalid_request_error"
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
 
 
 class TooLargeError(ApiError):

@@ -14,6 +14,19 @@ DELETE FROM turns WHERE id = $1 AND attempt = 0 RETURNING id
 -- turn: read a tenant's turn
 SELECT * FROM turns WHERE id = $1 AND tenant = $2
 
+-- turns_ascending: a page of a tenant's turns, oldest first; ids sort by the time they were made
+SELECT * FROM turns
+WHERE tenant = $1 AND id > coalesce($2, '') AND ($3::text IS NULL OR id < $3) AND ($4::text IS NULL OR request ->> 'model' = $4)
+ORDER BY id LIMIT $5
+
+-- turns_descending: a page of a tenant's turns, newest first
+SELECT * FROM turns
+WHERE tenant = $1 AND ($2::text IS NULL OR id < $2) AND id > coalesce($3, '') AND ($4::text IS NULL OR request ->> 'model' = $4)
+ORDER BY id DESC LIMIT $5
+
+-- delete_turn: delete a turn that has ended; its conversation keeps the items
+DELETE FROM turns WHERE id = $1 AND tenant = $2 AND output IS NOT NULL RETURNING id
+
 -- claim: take a turn that nobody holds; the same owner asking again keeps its attempt
 UPDATE turns
 SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END,
@@ -79,16 +92,42 @@ WHERE conversation = $1
   AND position < coalesce((SELECT min(position) FROM items WHERE conversation = $1 AND turn = $2), 9223372036854775807)
 ORDER BY position
 
--- create_conversation: store a conversation
-INSERT INTO conversations (id, tenant, metadata) VALUES ($1, $2, $3)
-ON CONFLICT (id) DO UPDATE SET id = excluded.id
-RETURNING *
+-- create_conversation: store a conversation with its first items
+WITH created AS (
+    INSERT INTO conversations (id, tenant, metadata) VALUES ($1, $2, $3)
+    ON CONFLICT (id) DO UPDATE SET id = excluded.id
+    RETURNING *
+), first_items AS (
+    INSERT INTO items (conversation, id, data)
+    SELECT created.id, item.id, item.data
+    FROM created CROSS JOIN unnest($4::text[], $5::json[]) WITH ORDINALITY AS item (id, data, place)
+    ORDER BY item.place
+    ON CONFLICT (conversation, id) DO NOTHING
+)
+SELECT * FROM created
 
 -- conversation: read a tenant's conversation
 SELECT * FROM conversations WHERE id = $1 AND tenant = $2
 
+-- update_conversation: replace a conversation's metadata
+UPDATE conversations SET metadata = $3 WHERE id = $1 AND tenant = $2 RETURNING *
+
 -- delete_conversation: delete a conversation and its items
 DELETE FROM conversations WHERE id = $1 AND tenant = $2 RETURNING id
+
+-- add_items: extend a conversation
+INSERT INTO items (conversation, id, data)
+SELECT conversations.id, item.id, item.data
+FROM conversations CROSS JOIN unnest($3::text[], $4::json[]) WITH ORDINALITY AS item (id, data, place)
+WHERE conversations.id = $1 AND conversations.tenant = $2
+ORDER BY item.place
+ON CONFLICT (conversation, id) DO NOTHING
+
+-- item: read an item of a conversation
+SELECT data FROM items WHERE conversation = $1 AND id = $2
+
+-- delete_item: delete an item of a conversation
+DELETE FROM items WHERE conversation = $1 AND id = $2 RETURNING id
 
 -- items_ascending: a page of a conversation's items, oldest first
 SELECT data FROM items

@@ -113,6 +113,25 @@ class Store:
         """Return a tenant's turn."""
         return _turn(await self._run("turn", turn, tenant))
 
+    async def turns(  # noqa: PLR0913 - a page's bounds
+        self,
+        tenant: str,
+        *,
+        after: str | None,
+        before: str | None,
+        model: str | None,
+        limit: int,
+        newest_first: bool,
+    ) -> list[Turn]:
+        """Return up to `limit` of a tenant's turns behind the turn `after` and ahead of the turn `before`."""
+        name = "turns_descending" if newest_first else "turns_ascending"
+        rows = await self._run(name, tenant, after, before, model, limit)
+        return [_as_turn(row) for row in rows]
+
+    async def delete_turn(self, tenant: str, turn: str) -> bool:
+        """Delete a turn that has ended; tell whether there was one."""
+        return bool(await self._run("delete_turn", turn, tenant))
+
     async def claim(self, turn: str, owner: str, lease: float) -> Turn | None:
         """Take a turn for `lease` seconds and raise its attempt; return None if it is held or gone."""
         return _turn(await self._run("claim", turn, owner, timedelta(seconds=lease)))
@@ -192,13 +211,24 @@ class Store:
 
     # Conversations
 
-    async def create_conversation(self, conversation: str, tenant: str, metadata: dict[str, Any]) -> Conversation:
-        """Store a conversation."""
-        return _conversation(await self._run("create_conversation", conversation, tenant, metadata))[0]
+    async def create_conversation(
+        self, conversation: str, tenant: str, metadata: dict[str, Any], items: list[Item] | None = None
+    ) -> Conversation:
+        """Store a conversation, with its first items."""
+        first = items or []
+        values = (conversation, tenant, metadata, [item["id"] for item in first], first)
+        return _conversation(await self._run("create_conversation", *values))[0]
 
     async def conversation(self, tenant: str, conversation: str) -> Conversation | None:
         """Return a tenant's conversation."""
         found = _conversation(await self._run("conversation", conversation, tenant))
+        return found[0] if found else None
+
+    async def update_conversation(
+        self, tenant: str, conversation: str, metadata: dict[str, Any]
+    ) -> Conversation | None:
+        """Replace a conversation's metadata; return it, if it is there."""
+        found = _conversation(await self._run("update_conversation", conversation, tenant, metadata))
         return found[0] if found else None
 
     async def delete_conversation(self, tenant: str, conversation: str) -> bool:
@@ -209,6 +239,19 @@ class Store:
         """Return up to `limit` items of a conversation behind the item `after`."""
         name = "items_descending" if newest_first else "items_ascending"
         return [row["data"] for row in await self._run(name, conversation, after, limit)]
+
+    async def add_items(self, tenant: str, conversation: str, items: list[Item]) -> None:
+        """Add items to the end of a tenant's conversation."""
+        await self._run("add_items", conversation, tenant, [item["id"] for item in items], items)
+
+    async def item(self, conversation: str, item: str) -> Item | None:
+        """Return an item of a conversation."""
+        rows = await self._run("item", conversation, item)
+        return rows[0]["data"] if rows else None
+
+    async def delete_item(self, conversation: str, item: str) -> bool:
+        """Delete an item of a conversation; tell whether there was one."""
+        return bool(await self._run("delete_item", conversation, item))
 
     async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[asyncpg.Record]:
         """Run a named statement until it is answered."""
@@ -241,7 +284,11 @@ async def _keep(connection: asyncpg.Connection) -> None:
 
 
 def _turn(rows: Sequence[asyncpg.Record]) -> Turn | None:
-    return Turn(*(rows[0][column] for column in _TURN_COLUMNS)) if rows else None
+    return _as_turn(rows[0]) if rows else None
+
+
+def _as_turn(row: asyncpg.Record) -> Turn:
+    return Turn(*(row[column] for column in _TURN_COLUMNS))
 
 
 def _conversation(rows: Sequence[asyncpg.Record]) -> list[Conversation]:

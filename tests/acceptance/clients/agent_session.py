@@ -6,13 +6,14 @@ Runs with any version of the client, as `python agent_session.py URL`, and print
 import importlib.metadata
 import json
 import sys
+from typing import Any
 
 from llama_stack_client import LlamaStackClient
 from llama_stack_client.lib.agents.agent import Agent
 from llama_stack_client.lib.agents.client_tool import client_tool
 from llama_stack_client.lib.agents.event_logger import AgentEventLogger
 
-calls = []
+calls: list[list[int]] = []
 
 
 @client_tool
@@ -44,7 +45,7 @@ def main() -> None:
     items = client.conversations.items.list(session, order="asc", after="", include=[], limit=50).data
     adder = Agent(client, model="stand-in", instructions="Use your tools.", tools=[add])
     tool_session = adder.create_session("another session")
-    whole = adder.create_turn(
+    whole: Any = adder.create_turn(
         messages=[{"role": "user", "content": "Please add 2 and 3.", "type": "message"}],
         session_id=tool_session,
         stream=False,

@@ -20,12 +20,16 @@ from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.models import Models
-from turnstream_gateway.requests import CreateConversation, CreateResponse
+from turnstream_gateway.requests import CreateConversation, CreateItems, CreateResponse, UpdateConversation
 from turnstream_gateway.settings import GatewaySettings
 from turnstream_gateway.turns import Turns
 
 BACKLOG = 2048  # connections that may wait to be accepted
 TENANT = DEFAULT_TENANT  # until keys name others
+
+type Cursor = Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]*$")]  # an id; empty is none
+type Limit = Annotated[int, Query(ge=1, le=100)]
+type Order = Literal["asc", "desc"]
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -65,6 +69,13 @@ def _responses(turns: Turns) -> APIRouter:
         finally:
             await relay.__aexit__(None, None, None)
 
+    @router.get("")
+    async def list_responses(
+        after: Cursor = None, before: Cursor = None, model: str | None = None, limit: Limit = 20, order: Order = "desc"
+    ) -> JSONResponse:
+        bounds: dict[str, Any] = {"after": after, "before": before, "model": model, "limit": limit, "order": order}
+        return JSONResponse(await turns.list(TENANT, **bounds))
+
     @router.get("/{response_id}", response_model=None)
     async def retrieve(
         response_id: str,
@@ -77,9 +88,19 @@ def _responses(turns: Turns) -> APIRouter:
         relay = await turns.relay(TENANT, response_id).__aenter__()
         return EventStream(relay, after=starting_after)
 
+    @router.delete("/{response_id}")
+    async def delete(response_id: str) -> JSONResponse:
+        return JSONResponse(await turns.delete(TENANT, response_id))
+
     @router.post("/{response_id}/cancel")
     async def cancel(response_id: str) -> JSONResponse:
         return JSONResponse(response_resource(await turns.cancel(TENANT, response_id)))
+
+    @router.get("/{response_id}/input_items")
+    async def input_items(
+        response_id: str, after: Cursor = None, limit: Limit = 20, order: Order = "desc"
+    ) -> JSONResponse:
+        return JSONResponse(await turns.input_items(TENANT, response_id, after=after, limit=limit, order=order))
 
     return router
 
@@ -95,18 +116,31 @@ def _conversations(conversations: Conversations) -> APIRouter:
     async def retrieve(conversation_id: str) -> JSONResponse:
         return JSONResponse((await conversations.get(TENANT, conversation_id)).resource())
 
+    @router.post("/{conversation_id}")
+    async def update(conversation_id: str, body: UpdateConversation) -> JSONResponse:
+        return JSONResponse((await conversations.update(TENANT, conversation_id, body)).resource())
+
     @router.delete("/{conversation_id}")
     async def delete(conversation_id: str) -> JSONResponse:
         return JSONResponse(await conversations.delete(TENANT, conversation_id))
 
     @router.get("/{conversation_id}/items")
     async def items(
-        conversation_id: str,
-        after: Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]*$")] = None,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        order: Literal["asc", "desc"] = "desc",
+        conversation_id: str, after: Cursor = None, limit: Limit = 20, order: Order = "desc"
     ) -> JSONResponse:
         return JSONResponse(await conversations.items(TENANT, conversation_id, after=after, limit=limit, order=order))
+
+    @router.post("/{conversation_id}/items")
+    async def add_items(conversation_id: str, body: CreateItems) -> JSONResponse:
+        return JSONResponse(await conversations.add_items(TENANT, conversation_id, body))
+
+    @router.get("/{conversation_id}/items/{item_id}")
+    async def item(conversation_id: str, item_id: str) -> JSONResponse:
+        return JSONResponse(await conversations.item(TENANT, conversation_id, item_id))
+
+    @router.delete("/{conversation_id}/items/{item_id}")
+    async def delete_item(conversation_id: str, item_id: str) -> JSONResponse:
+        return JSONResponse((await conversations.delete_item(TENANT, conversation_id, item_id)).resource())
 
     return router
 

@@ -6,29 +6,39 @@ from typing import Any, Literal
 from turnstream.errors import NotFoundError
 from turnstream.ids import is_well_formed, new_id
 from turnstream.store import Store
-from turnstream.turns import Conversation
-from turnstream_gateway.requests import CreateConversation
+from turnstream.turns import Conversation, Item
+from turnstream_gateway.pages import page
+from turnstream_gateway.requests import CreateConversation, CreateItems, UpdateConversation
 
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """A tenant's conversations."""
+    """A tenant's conversations. Every method raises NotFoundError for what is not this tenant's."""
 
     store: Store
 
     async def create(self, tenant: str, body: CreateConversation) -> Conversation:
         """Store a new conversation."""
-        return await self.store.create_conversation(new_id("conv_"), tenant, body.metadata or {})
+        items = [item.item() for item in body.items or []]
+        return await self.store.create_conversation(new_id("conv_"), tenant, body.metadata or {}, items)
 
     async def get(self, tenant: str, conversation: str) -> Conversation:
-        """Return a conversation; raise NotFoundError if it is not this tenant's."""
+        """Return a conversation."""
         found = await self.store.conversation(tenant, conversation) if is_well_formed(conversation) else None
         if found is None:
             raise _not_found(conversation)
         return found
 
+    async def update(self, tenant: str, conversation: str, body: UpdateConversation) -> Conversation:
+        """Replace a conversation's metadata."""
+        await self.get(tenant, conversation)
+        updated = await self.store.update_conversation(tenant, conversation, body.metadata or {})
+        if updated is None:
+            raise _not_found(conversation)
+        return updated
+
     async def delete(self, tenant: str, conversation: str) -> dict[str, Any]:
-        """Delete a conversation with its items; raise NotFoundError if it is not this tenant's."""
+        """Delete a conversation with its items."""
         if not (is_well_formed(conversation) and await self.store.delete_conversation(tenant, conversation)):
             raise _not_found(conversation)
         return {"id": conversation, "object": "conversation.deleted", "deleted": True}
@@ -38,17 +48,35 @@ class Conversations:
     ) -> dict[str, Any]:
         """Return a page of a conversation's items, as a list object."""
         await self.get(tenant, conversation)
-        # One more than asked for tells whether there are more.
         found = await self.store.items(conversation, after=after, limit=limit + 1, newest_first=order == "desc")
-        page = found[:limit]
-        return {
-            "object": "list",
-            "data": page,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-            "has_more": len(found) > limit,
-        }
+        return page(found, limit)
+
+    async def add_items(self, tenant: str, conversation: str, body: CreateItems) -> dict[str, Any]:
+        """Add items to a conversation; return them as a list object."""
+        await self.get(tenant, conversation)
+        items = [item.item() for item in body.items]
+        await self.store.add_items(tenant, conversation, items)
+        return page(items, len(items))
+
+    async def item(self, tenant: str, conversation: str, item: str) -> Item:
+        """Return an item of a conversation."""
+        await self.get(tenant, conversation)
+        found = await self.store.item(conversation, item) if is_well_formed(item) else None
+        if found is None:
+            raise _item_not_found(item)
+        return found
+
+    async def delete_item(self, tenant: str, conversation: str, item: str) -> Conversation:
+        """Delete an item of a conversation; return the conversation."""
+        found = await self.get(tenant, conversation)
+        if not (is_well_formed(item) and await self.store.delete_item(conversation, item)):
+            raise _item_not_found(item)
+        return found
 
 
 def _not_found(conversation: str) -> NotFoundError:
     return NotFoundError(f"Conversation '{conversation}' was not found.", code="conversation_not_found")
+
+
+def _item_not_found(item: str) -> NotFoundError:
+    return NotFoundError(f"Item '{item}' was not found in this conversation.", code="item_not_found")

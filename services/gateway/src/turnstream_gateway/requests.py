@@ -20,6 +20,7 @@ from turnstream.ids import new_id
 from turnstream.turns import Item
 
 ITEMS_LIMIT = 1000  # items in one input
+NEW_ITEMS_LIMIT = 20  # items put into a conversation at a time
 TOOLS_LIMIT = 128
 
 type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
@@ -214,3 +215,16 @@ class CreateConversation(Body):
     """The body of `POST /v1/conversations`."""
 
     metadata: Metadata | None = None
+    items: Annotated[list[InputItem], Field(max_length=NEW_ITEMS_LIMIT)] | None = None
+
+
+class UpdateConversation(Body):
+    """The body of `POST /v1/conversations/{id}`."""
+
+    metadata: Metadata | None = None
+
+
+class CreateItems(Body):
+    """The body of `POST /v1/conversations/{id}/items`."""
+
+    items: Annotated[list[InputItem], Field(min_length=1, max_length=NEW_ITEMS_LIMIT)]

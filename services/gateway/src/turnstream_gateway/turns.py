@@ -1,14 +1,16 @@
 """Accept turns and cancel them."""
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from turnstream import subjects
 from turnstream.bus import Bus
-from turnstream.errors import BusUnavailableError, InvalidRequestError, NotFoundError, UnavailableError
+from turnstream.errors import BusUnavailableError, ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from turnstream.ids import is_well_formed, new_id
 from turnstream.logs import log
 from turnstream.store import Store
-from turnstream.turns import Turn
+from turnstream.turns import Turn, response_resource
+from turnstream_gateway.pages import behind, page
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
@@ -47,13 +49,50 @@ class Turns:
         return found
 
     async def cancel(self, tenant: str, turn: str) -> Turn:
-        """End a turn as cancelled, unless it has ended, and tell its worker; return the turn as it then is."""
+        """End a turn as cancelled and tell its worker; return it. Doing so again changes nothing.
+
+        Raises ConflictError if it has ended in another way.
+        """
         cancelled = await self.store.cancel(tenant, turn) if is_well_formed(turn) else None
         if cancelled is None:
-            return await self.get(tenant, turn)
+            found = await self.get(tenant, turn)
+            if found.status != "cancelled":
+                raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
+            return found
         # The row decides. A worker that misses the signal finds out when it wants to finish.
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
+
+    async def list(  # noqa: PLR0913 - a page's bounds
+        self,
+        tenant: str,
+        *,
+        after: str | None,
+        before: str | None,
+        model: str | None,
+        limit: int,
+        order: Literal["asc", "desc"],
+    ) -> dict[str, Any]:
+        """Return a page of a tenant's responses, as a list object."""
+        newest_first = order == "desc"
+        found = await self.store.turns(
+            tenant, after=after, before=before, model=model, limit=limit + 1, newest_first=newest_first
+        )
+        return page([response_resource(turn) for turn in found], limit)
+
+    async def input_items(
+        self, tenant: str, turn: str, *, after: str | None, limit: int, order: Literal["asc", "desc"]
+    ) -> dict[str, Any]:
+        """Return a page of a turn's own input, as a list object."""
+        items = (await self.get(tenant, turn)).input
+        ordered = items if order == "asc" else items[::-1]
+        return page(behind(ordered, after)[: limit + 1], limit)
+
+    async def delete(self, tenant: str, turn: str) -> dict[str, Any]:
+        """Delete a turn that has ended; raise ConflictError if it has not."""
+        if not await self.store.delete_turn(tenant, (await self.get(tenant, turn)).id):
+            raise ConflictError("The response has not ended. Cancel it first.", code="response_not_ended")
+        return {"id": turn, "object": "response", "deleted": True}
 
     def relay(self, tenant: str, turn: str) -> Relay:
         """Return a relay of a turn's events."""
@@ -84,5 +123,6 @@ class Turns:
             log.warning("turn.refused", turn=turn, error=str(error))
             # The message may have been stored all the same: then it finds no turn, or one that must not go on.
             if not await self.store.withdraw(turn):
-                await self.cancel(tenant, turn)
+                await self.store.cancel(tenant, turn)
+                await self.bus.signal(subjects.cancel(turn))
             raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
