@@ -19,7 +19,7 @@ MEMBERS := shared services/gateway services/worker deploy/local
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ :/' | awk -F' : ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-up: install ## start everything at http://127.0.0.1:8321 and keep it running
+up: install ## start everything at http://127.0.0.1:8321 and keep it running (ARGS="--port 9000 --workers 4")
 	@$(BIN)/turnstream up $(ARGS)
 
 demo: install ## start everything, stream one turn to the terminal, stop
@@ -46,8 +46,8 @@ format: install ## let ruff format and mend what it can
 pins: $(BIN)/python ## resolve the hashed requirements files anew
 	bash requirements/compile.sh "$(UV)"
 
-clean: ## remove what was built or installed here (running data too)
-	rm -rf $(VENV) .tools .data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+clean: ## remove what was built or installed here
+	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(VENV)/.installed

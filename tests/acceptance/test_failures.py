@@ -61,8 +61,8 @@ async def test_bad_request(http: httpx.AsyncClient, body: dict[str, Any], param:
         ("GET", "/v1/models/no-such-model", None, 404),
         ("GET", "/v1/no-such-thing", None, 404),
         ("DELETE", "/v1/responses", None, 405),
-        ("POST", "/v1/responses", {"model": "m", "input": "hi", "conversation": "conv_x"}, 404),
-        ("POST", "/v1/responses", {"model": "m", "input": "hi", "previous_response_id": "resp_x"}, 404),
+        ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "conversation": "conv_x"}, 404),
+        ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "previous_response_id": "resp_x"}, 404),
         ("POST", "/v1/responses", {"model": "m", "input": "x" * 600_000}, 413),
     ],
 )
@@ -92,10 +92,25 @@ async def test_endless_body(http: httpx.AsyncClient) -> None:
 
 
 async def test_unknown_model(http: httpx.AsyncClient) -> None:
-    """A turn of a model that does not exist fails, and says which models there are."""
-    response = (await http.post("/v1/responses", json={"model": "no-such-model", "input": "hi"})).json()
-    assert response["status"] == "failed"
-    assert response["error"]["code"] == "model_not_found"
+    """A model that does not exist is refused before anything is accepted."""
+    answer = await http.post("/v1/responses", json={"model": "no-such-model", "input": "hi"})
+    assert answer.status_code == httpx.codes.NOT_FOUND
+    assert answer.json()["error"]["code"] == "model_not_found"
+    assert answer.json()["error"]["param"] == "model"
+
+
+async def test_unknown_model_found_out_late(fragile: Deployment) -> None:
+    """Where no worker could be asked, the turn is accepted, and fails once a worker knows better."""
+    url = (await fragile.gateway()).url
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        body = {"model": "no-such-model", "input": "hi", "stream": True}
+        async with http.stream("POST", "/v1/responses", json=body) as answer:
+            turn = answer.headers["x-response-id"]
+    await fragile.worker(embedded=True)
+    transcript = Transcript()
+    await read_to_end(url, transcript, turn)
+    assert tally([transcript]) == NOTHING
+    assert transcript.response["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize(

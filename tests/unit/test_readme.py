@@ -12,6 +12,7 @@ from turnstream_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SERVICES = {"the gateway": GatewaySettings, "a worker": WorkerSettings, "provisioning": ProvisionSettings}
 
 
 def test_every_setting_stands_in_the_table() -> None:
@@ -28,26 +29,30 @@ def test_links_lead_somewhere() -> None:
 
 
 def settings_table() -> str:
-    """Return the table as it should be, each setting under the first process that has it."""
-    parts = (
-        ("every process", Settings),
-        ("the gateway", GatewaySettings),
-        ("a worker", WorkerSettings),
-        ("provisioning", ProvisionSettings),
-    )
+    """Return the table as it should be: what every process reads first, with the defaults that a service changes."""
     lines = ["| Variable | Default | Meaning | Read by |", "|---|---|---|---|"]
-    for reader, settings in parts:
+    for reader, settings in (("every process", Settings), *SERVICES.items()):
         for name, field in settings.model_fields.items():
-            shared = Settings.model_fields.get(name)
-            if settings is not Settings and shared and shared.default == field.default:
+            if settings is not Settings and name in Settings.model_fields:
                 continue
+            default = _default(field.default)
+            if settings is Settings:
+                default += "".join(f"; {service}: {theirs}" for service, theirs in _changed(name))
             variable = "LLAMA_STACK_URL" if name == "llama_stack_url" else f"TURNSTREAM_{name.upper()}"
-            shown = "required" if field.default is PydanticUndefined else _default(field.default)
-            lines.append(f"| `{variable}` | {shown} | {field.description} | {reader} |")
+            lines.append(f"| `{variable}` | {default} | {field.description} | {reader} |")
     return "\n".join(lines) + "\n"
 
 
+def _changed(name: str) -> list[tuple[str, str]]:
+    """Return the services that have another default for a shared setting, and theirs."""
+    shared = Settings.model_fields[name].default
+    defaults = {service: settings.model_fields[name].default for service, settings in SERVICES.items()}
+    return [(service, _default(default)) for service, default in defaults.items() if default != shared]
+
+
 def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
     if value is None:
         return "none"
     return f"`{value.relative_to(ROOT) if isinstance(value, Path) else value}`"

@@ -57,8 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run_up = commands.add_parser("up", help="start everything and keep it running until Ctrl-C")
-    run_up.add_argument("--workers", type=_workers, default=2, help="worker processes (default: 2)")
-    run_up.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"of the gateway (default: {DEFAULT_PORT})")
+    run_up.add_argument("--workers", type=_worker_count, default=2, help="worker processes (default: 2)")
+    run_up.add_argument(
+        "--port", type=_port_number, default=DEFAULT_PORT, help=f"of the gateway (default: {DEFAULT_PORT})"
+    )
     run_up.add_argument(
         "--data-dir",
         type=Path,
@@ -85,13 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
-    if not 1 <= (port := int(text)) <= 65535:  # noqa: PLR2004 - the range of ports
-        raise argparse.ArgumentTypeError("must be from 1 to 65535")
-    return port
+def _port_number(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):  # noqa: PLR2004 - the range of ports
+        raise argparse.ArgumentTypeError("must be a number from 1 to 65535")
+    return int(text)
 
 
-def _workers(text: str) -> int:
-    if (workers := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return workers
+def _worker_count(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError("must be a number, 1 at least")
+    return int(text)

@@ -46,7 +46,8 @@ class DataDirectory:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DataDirectoryInUseError(
-                    f"another turnstream runs on {self.root}: stop it, or choose another place with --data-dir"
+                    f"another turnstream runs on {self.root}: stop it, or choose another place and port with "
+                    "--data-dir and --port"
                 ) from error
             yield
         finally:

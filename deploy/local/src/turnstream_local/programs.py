@@ -10,9 +10,8 @@ from turnstream_local.child import Program
 from turnstream_local.errors import MissingProgramError
 from turnstream_local.ports import LOOPBACK
 
-# Seconds until a process that was told to stop is killed: longer than TURNSTREAM_GRACE, which bounds it by itself.
-GATEWAY_GRACE = 35.0
-WORKER_GRACE = 45.0
+GRACE = float(os.environ.get("TURNSTREAM_GRACE", "5"))  # seconds that turns go on for when everything is stopped
+KILL_AFTER = GRACE + 15.0  # seconds until a process that was told to stop is killed; it bounds itself before that
 # Any of these names a real model; with none of them the stand-in answers.
 MODEL_SETTINGS = ("OPENAI_API_KEY", "TOGETHER_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_STACK_URL")
 
@@ -41,13 +40,13 @@ class Programs:
     def gateway(self, nats_url: str, port: int) -> Program:
         """Answer HTTP on a port of the loopback interface."""
         address = {"TURNSTREAM_HTTP_HOST": LOOPBACK, "TURNSTREAM_HTTP_PORT": str(port)}
-        return Program("gateway", self.commands.gateway, self._environment(nats_url, address), grace=GATEWAY_GRACE)
+        return Program("gateway", self.commands.gateway, self._environment(nats_url, address), grace=KILL_AFTER)
 
     def worker(self, nats_url: str, number: int, run_yaml: Path, stand_in_url: str | None) -> Program:
         """Run turns, with the models that a Llama Stack configuration names."""
         models = {"TURNSTREAM_RUN_YAML": str(run_yaml), **({"STAND_IN_URL": stand_in_url} if stand_in_url else {})}
         environment = self._environment(nats_url, models)
-        return Program(f"worker-{number}", self.commands.worker, environment, grace=WORKER_GRACE)
+        return Program(f"worker-{number}", self.commands.worker, environment, grace=KILL_AFTER)
 
     def stand_in(self, port: int) -> Program:
         """Answer as a model would, on a port of the loopback interface."""
@@ -58,7 +57,11 @@ class Programs:
         )
 
     def _environment(self, nats_url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        addresses = {"TURNSTREAM_NATS_URL": nats_url, "TURNSTREAM_POSTGRES_DSN": self.postgres_dsn}
+        addresses = {
+            "TURNSTREAM_NATS_URL": nats_url,
+            "TURNSTREAM_POSTGRES_DSN": self.postgres_dsn,
+            "TURNSTREAM_GRACE": str(GRACE),
+        }
         return {**os.environ, **PYTHON_SETTINGS, **addresses, **(more or {})}
 
 

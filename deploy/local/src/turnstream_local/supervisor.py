@@ -7,7 +7,7 @@ from typing import Any
 
 from turnstream_local.keeper import Keeper, Report, RestartPolicy, Service
 
-STILL_WAITING = 2.0  # seconds between two lines that say what is waited for
+STILL_WAITING = 5.0  # seconds between two lines that say what is waited for
 LOG_CHECK = 15.0  # seconds between two checks of the logs' sizes
 
 

@@ -41,6 +41,7 @@ class System:
 
     def __init__(self, options: Options, report: Report) -> None:
         self.url = f"http://{LOOPBACK}:{options.port}"
+        self.data_dir = options.data_dir
         self._options = options
         self._report = report
         self._data = DataDirectory(options.data_dir)
@@ -62,7 +63,7 @@ class System:
         if not is_free(self._options.port):
             raise PortTakenError(
                 f"port {self._options.port} is taken, or not permitted: stop what listens there, or choose another "
-                "with --port"
+                'with --port (make up ARGS="--port ...")'
             )
         self._data.sockets(NOTIFY_SOCKETS).remove()
         self._postgres.prepare()
@@ -75,17 +76,22 @@ class System:
         ]
         gateway = Child(programs.gateway(self._nats.url_for("gateway"), self._options.port), self._data)
         self._report(f"starting postgres, nats, {'a stand-in model, ' if stand_in else ''}the gateway and the workers")
-        # All at once: each waits for what it needs, and importing takes most of the time.
-        async with asyncio.TaskGroup() as starting:
-            starting.create_task(self._supervisor.start([self._postgres], [self._nats], stand_in, workers, [gateway]))
-            starting.create_task(self._provision(programs))
+        # All at once: each waits for what it needs, and importing takes most of the time. The gateway and the workers
+        # stop together, so that streams and the turns behind them end in one grace.
+        groups = ([self._postgres], [self._nats], stand_in, [*workers, gateway])
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self._supervisor.start(*groups))
+                starting.create_task(self._provision(programs))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def watch(self) -> None:
         """Return never; raise what keeps the system from running on."""
         await self._supervisor.watch()
 
     async def stop(self) -> None:
-        """Stop everything in order: the gateway, the workers, the stand-in, NATS, PostgreSQL."""
+        """Stop everything in order: the gateway with the workers, the stand-in, NATS, PostgreSQL."""
         await self._supervisor.stop()
         self._data.sockets(NOTIFY_SOCKETS).remove()
 

@@ -21,9 +21,9 @@ INTERRUPTED = 130  # the exit code of what a second Ctrl-C ended
 
 async def up(options: Options) -> int:
     """Run the system until SIGINT or SIGTERM; return the exit code."""
-    announce_model(options)
     system = System(options, say)
     with system.locked():
+        announce_model(options)
         return await run_until_stopped(system, _serve(system))
 
 
@@ -67,7 +67,7 @@ async def _serve(system: System) -> None:
     await system.start()
     say(f"Turnstream is ready at {system.url} ({time.monotonic() - started:.1f} s). Try:\n")
     say(f"  {await _curl(system.url)}\n")
-    say("Ctrl-C stops it.")
+    say(f"Data and logs are in {system.data_dir}. Ctrl-C stops it.")
     await system.watch()
 
 

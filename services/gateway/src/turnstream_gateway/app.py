@@ -1,6 +1,7 @@
 """The gateway's composition root and its routes: HTTP in, events out."""
 
 import asyncio
+import logging
 import socket
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
@@ -48,10 +49,10 @@ def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
     app = FastAPI(title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None)
     failures.install(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
-    turns = Turns(bus, store, settings)
-    app.include_router(_responses(turns))
+    models = Models(bus, settings.models_ttl)
+    app.include_router(_responses(Turns(bus, store, models, settings)))
     app.include_router(_conversations(Conversations(store)))
-    app.include_router(_models(Models(bus, settings.models_ttl)))
+    app.include_router(_models(models))
     app.include_router(_service(bus, store))
     return app
 
@@ -182,7 +183,13 @@ class _Server(uvicorn.Server):
         notify_ready()
 
 
+def _is_uvicorns_own(record: logging.LogRecord) -> bool:
+    """Tell uvicorn's own reports from those of what the application raised, which is logged where it is raised."""
+    return "ASGI" not in record.getMessage()
+
+
 async def _serve_http(app: FastAPI, settings: GatewaySettings, stop: asyncio.Event, failed: asyncio.Event) -> None:
+    logging.getLogger("uvicorn.error").addFilter(_is_uvicorns_own)
     server = _Server(
         uvicorn.Config(
             app,

@@ -10,6 +10,7 @@ from turnstream.ids import is_well_formed, new_id
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.turns import Turn, response_resource
+from turnstream_gateway.models import Models
 from turnstream_gateway.pages import behind, page
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
@@ -22,6 +23,7 @@ class Turns:
 
     bus: Bus
     store: Store
+    models: Models
     settings: GatewaySettings
 
     async def accept(self, tenant: str, body: CreateResponse) -> Relay:
@@ -30,6 +32,7 @@ class Turns:
         The subscription comes first, so that no event can be missed; then the row, which is what makes it accepted;
         then the queue. A turn that cannot be queued is taken back, and was never accepted.
         """
+        await self.models.check(body.model)
         turn = new_id("resp_")
         relay = self.relay(tenant, turn)
         await relay.__aenter__()

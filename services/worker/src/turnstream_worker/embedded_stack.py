@@ -1,6 +1,7 @@
 """Llama Stack as a library in this process. The one file that imports it; it takes seconds, so it is imported late."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -57,6 +58,8 @@ class EmbeddedStack:
 
     async def close(self) -> None:
         """Stop Llama Stack and close the connections."""
+        # It calls the end of its refresh task, which this is, an error.
+        logging.getLogger("llama_stack.core.stack").setLevel(logging.CRITICAL)
         await self._library.shutdown()
         await self._session.close()
 
