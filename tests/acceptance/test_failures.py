@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from support.deployment import Deployment, Gateway
-from support.reader import NOTHING, Transcript, read_to_end, start, tally
+from support.reader import NOTHING, Transcript, read_to_end, resume, start, tally
 
 
 @pytest.fixture(scope="session")
@@ -240,3 +240,17 @@ async def test_nats_away_at_accept(fragile: Deployment) -> None:
         later = await http.post("/v1/responses", json={"model": "stand-in", "input": "in time"})
     assert later.json()["status"] == "completed"
     assert await fragile.model_requests("too early") == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_events_expired(deployment: Deployment, gateway: Gateway, http: httpx.AsyncClient, kept: bool) -> None:
+    """A turn whose events have expired, all or the first, can be retrieved, and its stream ends with an error."""
+    response = (await http.post("/v1/responses", json={"model": "stand-in", "input": "long ago"})).json()
+    await deployment.infrastructure.expire(response["id"], keep=1 if kept else 0)
+    transcript = Transcript()
+    async for _ in resume(gateway.url, transcript, response["id"]):
+        pass
+    [event] = transcript.events
+    assert event["type"] == "error"
+    assert event["code"] == "events_expired"
+    assert (await http.get(f"/v1/responses/{response['id']}")).json()["output"] == response["output"]

@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+import asyncpg
+import nats
+
 from turnstream.provision import ProvisionSettings, provision
 from turnstream_local.layout import temporary_data_directory
 from turnstream_local.nats_server import NatsServer
@@ -53,6 +56,15 @@ class Infrastructure:
     def nats_url(self, service: str) -> str:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
+
+    async def expire(self, turn: str, *, keep: int) -> None:
+        """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
+        connection = await asyncpg.connect(self.dsn)
+        await connection.execute("UPDATE turns SET completed_at = completed_at - interval '1 hour' WHERE id = $1", turn)
+        await connection.close()
+        client = await nats.connect(self.nats_url("provision"))
+        await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
+        await client.close()
 
 
 @asynccontextmanager

@@ -12,7 +12,11 @@ from turnstream_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-SERVICES = {"the gateway": GatewaySettings, "a worker": WorkerSettings, "provisioning": ProvisionSettings}
+SERVICES: dict[str, type[Settings]] = {
+    "the gateway": GatewaySettings,
+    "a worker": WorkerSettings,
+    "provisioning": ProvisionSettings,
+}
 
 
 def test_every_setting_stands_in_the_table() -> None:
@@ -31,7 +35,8 @@ def test_links_lead_somewhere() -> None:
 def settings_table() -> str:
     """Return the table as it should be: what every process reads first, with the defaults that a service changes."""
     lines = ["| Variable | Default | Meaning | Read by |", "|---|---|---|---|"]
-    for reader, settings in (("every process", Settings), *SERVICES.items()):
+    readers: dict[str, type[Settings]] = {"every process": Settings, **SERVICES}
+    for reader, settings in readers.items():
         for name, field in settings.model_fields.items():
             if settings is not Settings and name in Settings.model_fields:
                 continue

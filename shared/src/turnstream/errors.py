@@ -9,6 +9,7 @@
     │   │   ├── TooLargeError        413
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
+    │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
@@ -94,6 +95,10 @@ class FencedError(TerminalError):
     def __init__(self, message: str, *, attempt: int = 0) -> None:
         super().__init__(message)
         self.attempt = attempt
+
+
+class EventsExpiredError(TerminalError):
+    """A log no longer holds the events that a reader asks for."""
 
 
 class EventTooLargeError(TerminalError):

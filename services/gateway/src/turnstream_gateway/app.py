@@ -86,7 +86,7 @@ def _responses(turns: Turns) -> APIRouter:
         turn = await turns.get(TENANT, response_id)
         if not stream:
             return JSONResponse(response_resource(turn))
-        relay = await turns.relay(TENANT, response_id).__aenter__()
+        relay = await turns.resume(turn).__aenter__()
         return EventStream(relay, after=starting_after)
 
     @router.delete("/{response_id}")

@@ -9,8 +9,8 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from turnstream.errors import BusUnavailableError
-from turnstream.events import sse_frame
+from turnstream.errors import BusUnavailableError, EventsExpiredError
+from turnstream.events import encode, sse_frame
 from turnstream.logs import log
 from turnstream_gateway.relay import Relay
 
@@ -40,8 +40,14 @@ class EventStream(Response):
                 (b"x-response-id", self._relay.turn.encode()),
             ]  # to come back by before the first event
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            async for lines in self._relay.lines(self._after, new=self._new):
-                body = b"".join(map(sse_frame, lines)) if lines else KEEPALIVE
+            try:
+                async for lines in self._relay.lines(self._after, new=self._new):
+                    body = b"".join(map(sse_frame, lines)) if lines else KEEPALIVE
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            except EventsExpiredError as error:
+                body = sse_frame(
+                    encode("error", self._after + 1, {"code": "events_expired", "message": str(error), "param": None})
+                )
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except BusUnavailableError as error:

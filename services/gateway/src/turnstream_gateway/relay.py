@@ -11,22 +11,24 @@ from typing import Any, Self
 
 from turnstream import subjects
 from turnstream.bus import Bus, Stored
-from turnstream.errors import BusUnavailableError
+from turnstream.errors import BusUnavailableError, EventsExpiredError
 from turnstream.events import decode, is_terminal
 
 CATCH_UP_PAUSE = 0.05  # seconds before a replica is asked again for what it does not have yet
 CATCH_UP_TRIES = 100
+EXPIRED = "The events of this response are no longer kept. Retrieve the response itself."
 
 
 class Relay:
     """One reader of one turn. Use it with `async with`, entered before the turn is queued."""
 
-    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float) -> None:
+    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float, closed: bool = False) -> None:
         self.turn = turn
         self._bus = bus
         self._subject = subjects.events(tenant, turn)
         self._tail = bus.tail(subjects.live(tenant, turn))
         self._keepalive = keepalive  # seconds of silence before the stream is read, and the client told
+        self._closed = closed  # whether nothing is going to be added to the log
         self._cursor = 0  # stream sequence of the last batch seen
         self._stopped = False
 
@@ -48,13 +50,15 @@ class Relay:
         """Yield the events behind number `after` until the turn has ended, those stored together as one list.
 
         An empty list is a sign of life. `new` says that the log was empty when the tail began.
-        Raises BusUnavailableError.
+        Raises BusUnavailableError, and EventsExpiredError where the log no longer holds what is asked for.
         """
         following = after + 1
         async for stored in self._stored(new=new):
             if stored is None:
                 yield []
                 continue
+            if stored.batch.first > following:
+                raise EventsExpiredError(EXPIRED)
             if lines := stored.batch.since(following):
                 following = stored.batch.next
                 yield lines
@@ -72,7 +76,7 @@ class Relay:
     async def _stored(self, *, new: bool) -> AsyncIterator[Stored | None]:
         """Yield every batch of the log once and in order; None is a sign of life."""
         if not new:
-            async for stored in self._read():
+            async for stored in self._read_beginning():
                 yield stored
         while not self._stopped:
             try:
@@ -89,6 +93,12 @@ class Relay:
             elif live.sequence > self._cursor:
                 self._cursor = live.sequence
                 yield live
+
+    async def _read_beginning(self) -> AsyncIterator[Stored]:
+        async for stored in self._read():
+            yield stored
+        if self._closed and not self._cursor:
+            raise EventsExpiredError(EXPIRED)
 
     async def _read(self, target: int = 0) -> AsyncIterator[Stored]:
         """Yield what the stream holds behind the cursor, up to `target` at least."""

@@ -1,6 +1,7 @@
 """Accept turns and cancel them."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from turnstream import subjects
@@ -15,6 +16,9 @@ from turnstream_gateway.pages import behind, page
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
+
+# How long after its end a turn's last events may still be missing from its log, since a worker died on them.
+CLOSED_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,14 @@ class Turns:
             raise ConflictError("The response has not ended. Cancel it first.", code="response_not_ended")
         return {"id": turn, "object": "response", "deleted": True}
 
-    def relay(self, tenant: str, turn: str) -> Relay:
-        """Return a relay of a turn's events."""
-        return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive)
+    def relay(self, tenant: str, turn: str, *, closed: bool = False) -> Relay:
+        """Return a relay of a turn's events; `closed` says that nothing is going to be added to them."""
+        return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive, closed=closed)
+
+    def resume(self, turn: Turn) -> Relay:
+        """Return a relay of a stored turn's events."""
+        ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER
+        return self.relay(turn.tenant, turn.id, closed=ended)
 
     async def _store(self, tenant: str, turn: str, body: CreateResponse) -> None:
         conversation, previous = body.conversation, body.previous_response_id
