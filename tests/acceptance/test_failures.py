@@ -60,6 +60,7 @@ async def test_bad_request(http: httpx.AsyncClient, body: dict[str, Any], param:
         ("GET", "/v1/conversations/conv_x/items", None, 404),
         ("GET", "/v1/models/no-such-model", None, 404),
         ("GET", "/v1/no-such-thing", None, 404),
+        ("GET", "/v1/responses/", None, 404),
         ("DELETE", "/v1/responses", None, 405),
         ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "conversation": "conv_x"}, 404),
         ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "previous_response_id": "resp_x"}, 404),
@@ -188,6 +189,8 @@ async def test_delete_running(http: httpx.AsyncClient, gateway: Gateway) -> None
         if event["type"] == "response.output_text.delta":
             break
     assert (await http.delete(f"/v1/responses/{transcript.id}")).status_code == httpx.codes.CONFLICT
+    follower = {"model": "stand-in", "input": "hi", "previous_response_id": transcript.id}
+    assert (await http.post("/v1/responses", json=follower)).status_code == httpx.codes.CONFLICT
     await http.post(f"/v1/responses/{transcript.id}/cancel")
     await read_to_end(gateway.url, transcript)
     assert (await http.delete(f"/v1/responses/{transcript.id}")).json()["deleted"] is True

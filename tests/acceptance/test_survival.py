@@ -11,6 +11,8 @@ from support.deployment import Deployment
 from support.infrastructure import Server
 from support.reader import NOTHING, Transcript, read_to_end, resume, start, tally
 
+from turnstream_local.child import Child
+
 TURNS = 8  # at a time
 TOKENS = 40
 SLOWLY = f"[stand-in tokens={TOKENS} delay_ms=30] go on"
@@ -119,10 +121,10 @@ async def test_worker_terminated(fragile: Deployment) -> None:
 
 
 async def test_worker_hands_over(fragile: Deployment) -> None:
-    """A worker whose grace is too short gives its turns to another at once."""
+    """A worker whose grace is too short gives its turns to another at once, which is no failed attempt."""
     url = (await fragile.gateway()).url
-    leaving = await fragile.worker(TURNSTREAM_GRACE="0.1", TURNSTREAM_LEASE="60", TURNSTREAM_HEARTBEAT="1")
-    await fragile.worker()
+    leaving = await fragile.worker(TURNSTREAM_GRACE="0.1", TURNSTREAM_LEASE="60", TURNSTREAM_MAX_ATTEMPTS="1")
+    await fragile.worker(TURNSTREAM_MAX_ATTEMPTS="1")
     transcripts = await while_reading(url, _then_none(leaving.stop))
     assert_whole(transcripts)
 
@@ -160,6 +162,29 @@ async def test_server_restarted(fragile: Deployment, which: str, how: str) -> No
         await server.start()
 
     assert_whole(await while_reading(url, restart))
+
+
+async def test_nats_stalls(fragile: Deployment) -> None:
+    """When NATS hangs for longer than a request waits, turns and readers wait too, and go on with it."""
+    worker = await fragile.worker(TURNSTREAM_BUS_TIMEOUT="0.5", TURNSTREAM_WATCHDOG_INTERVAL="0.5")
+    gateway = await fragile.gateway(TURNSTREAM_BUS_TIMEOUT="0.5", TURNSTREAM_KEEPALIVE="0.2")
+    pid = fragile.infrastructure.nats.pid
+    assert pid
+
+    async def stall() -> None:
+        os.kill(pid, signal.SIGSTOP)
+        await _logged(worker, "bus.retry")
+        await _logged(worker, "bus.silent")  # the watchdog has noticed
+        os.kill(pid, signal.SIGCONT)
+
+    assert_whole(await while_reading(gateway.url, stall))
+
+
+async def _logged(child: Child, action: str) -> None:
+    """Wait until a process has logged an action."""
+    async with asyncio.timeout(30):
+        while action not in child.log.path.read_text():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.05)
 
 
 async def _nothing() -> None:

@@ -143,13 +143,13 @@ async def test_release(store: Store) -> None:
 async def test_renewal_tells_what_is_lost(store: Store) -> None:
     """A renewal prolongs the leases of those that are still their owners', and leaves out the others."""
     kept, lost, ended, gone = [await accept(store) for _ in range(4)]
+    held = {f"of {turn.id}": turn.id for turn in (kept, lost, ended, gone)}
     for turn in (kept, lost, ended):
-        await claim(store, turn, "a", lease=0)
+        await claim(store, turn, f"of {turn.id}", lease=0)
     await claim(store, lost, "b")
-    await store.finish(await claim(store, ended, "a"), Outcome("completed", []))
+    await store.finish(await claim(store, ended, f"of {ended.id}"), Outcome("completed", []))
     await store.withdraw(gone.id)
-    held = {turn.id: "a" for turn in (kept, lost, ended, gone)}
-    assert await store.renew(held, LEASE, patience=5) == {kept.id}
+    assert await store.renew(held, LEASE, patience=5) == {f"of {kept.id}"}
     assert await store.claim(kept.id, "b", LEASE) is None
     assert await store.renew({}, LEASE, patience=5) == set()
 
@@ -214,6 +214,23 @@ async def test_finished_cannot_be_cancelled(store: Store) -> None:
     for turn in (finished, cancelled):
         assert await store.cancel(TENANT, turn.id) is None
     assert await store.turn(TENANT, finished.id) == finished
+
+
+async def test_handover_is_no_failed_beginning(store: Store) -> None:
+    """A turn that was given up by a worker that was stopped can be claimed at once, and has not failed by it."""
+    turn = await claim(store, await accept(store), "a")
+    await store.release(turn, "a")
+    again = await claim(store, turn, "b")
+    assert (again.attempt, again.beginnings) == (2, 1)
+
+
+async def test_only_what_has_ended_can_be_followed(store: Store) -> None:
+    """A turn that runs has no output yet to go on from, and is not accepted as a previous one."""
+    turn = await claim(store, await accept(store))
+    follow = {"conversation": None, "previous": turn.id}
+    assert not await store.accept("resp_follower", TENANT, {"model": "m"}, [], **follow)
+    await store.finish(turn, Outcome("completed", []))
+    assert await store.accept("resp_follower", TENANT, {"model": "m"}, [], **follow)
 
 
 async def test_cancelled_before_it_ran(store: Store) -> None:

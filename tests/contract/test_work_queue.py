@@ -113,3 +113,19 @@ async def test_sign_of_life_prolongs(gateway_bus: Bus, queue: WorkQueue, turn: s
             await take(queue, ack_wait / 2)
         await delivery.in_progress()
     await delivery.ack()
+
+
+async def test_stopped_queue_gives_back_what_was_not_taken(gateway_bus: Bus, worker_bus: Bus, ack_wait: float) -> None:
+    """What a queue was sent and nobody took is somebody else's at once when it stops, and it is sent nothing more."""
+    turns = [new_id("resp_") for _ in range(3)]
+    async with worker_bus.work(INTERACTIVE, 2) as stopping:
+        for turn in turns[:2]:
+            await enqueue(gateway_bus, turn)
+        taken = await take(stopping)
+        await stopping.stop()
+        await enqueue(gateway_bus, turns[2])
+        async with worker_bus.work(INTERACTIVE, 3) as other, asyncio.timeout(ack_wait / 2):
+            rest = [await other.next() for _ in range(2)]
+        for delivery in (taken, *rest):
+            await delivery.ack()
+    assert sorted(delivery.data.decode() for delivery in (taken, *rest)) == sorted(turns)

@@ -462,7 +462,8 @@ async def test_up_starts_everything_and_stops_in_order(data_dir: Path) -> None:
         up.process.send_signal(signal.SIGINT)
         assert await up.end() == 0
         stopped = [line.split()[0] for line in up.lines if " stopped " in line]
-        assert stopped == ["gateway", "worker-1", "stand-in", "nats", "postgres"]
+        assert set(stopped[:2]) == {"gateway", "worker-1"}  # together, before what they need
+        assert stopped[2:] == ["stand-in", "nats", "postgres"]
 
 
 async def test_up_recovers_from_the_kill_of_its_supervisor(data_dir: Path) -> None:

@@ -29,6 +29,10 @@ class Server(Protocol):
     async def start(self) -> None:
         """Start it on the data that it had."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, to be paused."""
+
 
 class Infrastructure:
     """A provisioned NATS and Postgres."""

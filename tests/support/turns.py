@@ -24,6 +24,7 @@ def a_turn(attempt: int = 1) -> Turn:
         error=None,
         incomplete=None,
         attempt=attempt,
+        handovers=0,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         completed_at=None,
     )

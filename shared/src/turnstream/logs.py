@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import orjson
@@ -45,6 +46,14 @@ def configure(service: str, level: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[libraries], force=True)
+
+
+def fault(error: BaseException) -> dict[str, Any]:
+    """Return what is logged of an error that nobody foresaw: its class and where it arose.
+
+    Its message is left out: libraries quote in theirs what they were given, which may be a user's.
+    """
+    return {"error": type(error).__name__, "frames": traceback.format_tb(error.__traceback__)}
 
 
 def _drop_below(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -198,6 +198,9 @@ class _MemoryWorkQueue(WorkQueue):
 
     async def __aexit__(self, *_: object) -> None: ...
 
+    async def stop(self) -> None:
+        """Give nothing back: nothing is delivered before it is taken."""
+
     async def next(self) -> Delivery:
         await self._room.acquire()
         try:

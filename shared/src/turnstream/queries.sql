@@ -4,7 +4,7 @@
 INSERT INTO turns (id, tenant, conversation, previous, request, input)
 SELECT $1, $2, $3, $4, $5, $6
 WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
-  AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2))
+  AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2 AND output IS NOT NULL))
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING id
 
@@ -43,10 +43,10 @@ SELECT greatest(0, extract(epoch FROM lease_until - now()))::float8 AS seconds F
 UPDATE turns SET lease_until = now() + $3
 FROM unnest($1::text[], $2::text[]) AS held (id, owner)
 WHERE turns.id = held.id AND turns.lease_owner = held.owner
-RETURNING turns.id
+RETURNING turns.lease_owner
 
--- release: give up a turn
-UPDATE turns SET lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_owner = $2
+-- release: give up a turn for another worker to take; it counts as no failed attempt
+UPDATE turns SET lease_owner = NULL, lease_until = NULL, handovers = handovers + 1 WHERE id = $1 AND lease_owner = $2
 
 -- finish: end a turn and extend its conversation, unless another attempt has it; a cancelled turn stays cancelled
 WITH finished AS (

@@ -142,9 +142,9 @@ class Store:
         return float(rows[0]["seconds"] or 0) if rows else None
 
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> set[str]:
-        """Prolong the leases of turns (id to owner) by `lease` seconds; return the ids that are still their owners'."""
-        values = (list(held), list(held.values()), timedelta(seconds=lease))
-        return {row["id"] for row in await self._run("renew", *values, patience=patience)}
+        """Prolong the leases of turns (owner to id) by `lease` seconds; return the owners that still have theirs."""
+        values = (list(held.values()), list(held), timedelta(seconds=lease))
+        return {row["lease_owner"] for row in await self._run("renew", *values, patience=patience)}
 
     async def release(self, turn: Turn, owner: str) -> None:
         """Give up a turn that has not ended, so that it can be claimed at once."""
@@ -256,9 +256,11 @@ class Store:
     async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[asyncpg.Record]:
         """Run a named statement until it is answered."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + (self._settings.store_patience if patience is None else patience)
+        patience = self._settings.store_patience if patience is None else patience
+        deadline = loop.time() + patience
         pause = FIRST_PAUSE
-        within = self._settings.store_timeout  # given to acquire too: it bounds the release of a cancelled statement
+        # Given to acquire too: it bounds the release of a cancelled statement.
+        within = min(self._settings.store_timeout, patience)
         while True:
             try:
                 async with asyncio.timeout(within), self._pool.acquire(timeout=within) as connection:

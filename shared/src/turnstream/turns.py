@@ -27,8 +27,14 @@ class Turn:
     error: dict[str, Any] | None
     incomplete: dict[str, Any] | None  # why it is incomplete
     attempt: int  # how often it was claimed
+    handovers: int  # how often a worker that was stopped gave it up
     created_at: datetime
     completed_at: datetime | None
+
+    @property
+    def beginnings(self) -> int:
+        """How often it was begun, but for those that were handed over."""
+        return self.attempt - self.handovers
 
     @property
     def ended(self) -> bool:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import JSONResponse
 
 from turnstream.bus import Bus
-from turnstream.errors import UnavailableError
+from turnstream.errors import BusUnavailableError, UnavailableError
 from turnstream.process import notify_ready
 from turnstream.store import Store
 from turnstream.subjects import DEFAULT_TENANT
@@ -46,7 +46,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
     """Return the application over a connected bus and store."""
-    app = FastAPI(title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     failures.install(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     models = Models(bus, settings.models_ttl)
@@ -67,6 +69,9 @@ def _responses(turns: Turns) -> APIRouter:
             return EventStream(relay, new=True)
         try:
             return JSONResponse(await relay.response())
+        except BusUnavailableError:
+            # It was accepted, and a client that is told to try again would run it twice: this one can be retrieved.
+            return JSONResponse(response_resource(await turns.get(TENANT, relay.turn)))
         finally:
             await relay.__aexit__(None, None, None)
 

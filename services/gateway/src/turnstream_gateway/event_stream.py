@@ -52,8 +52,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
         except BusUnavailableError as error:
             # The headers are out: breaking off tells the client to come back, on this gateway or another.
-            log.warning("relay.broken_off", error=str(error))
-            raise
+            log.warning("relay.broken_off", turn=self._relay.turn, error=str(error))
         finally:
             gone.cancel()
             await self._relay.__aexit__(None, None, None)

@@ -9,10 +9,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from turnstream.errors import ApiError, InvalidRequestError, RetryableError, UnavailableError
-from turnstream.logs import log
+from turnstream.logs import fault, log
 
 # What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
 CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter", "json_invalid": None}
+
+CODES_BY_STATUS = {413: "body_too_large"}
 
 
 def install(app: FastAPI) -> None:
@@ -62,11 +64,11 @@ def _param(place: tuple[Any, ...]) -> str:
 
 async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = CODES_BY_STATUS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     shown = InvalidRequestError(f"{error.detail.rstrip('.')}.", code=code)
     return _answer(shown, error.status_code, dict(error.headers or {}))
 
 
 async def _on_fault(_request: Request, error: Exception) -> JSONResponse:
-    log.error("request.failed", exc_info=error)
+    log.error("request.failed", **fault(error))
     return _answer(ApiError("Turnstream failed to handle the request.", code="internal_error"))

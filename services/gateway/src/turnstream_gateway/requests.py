@@ -22,6 +22,7 @@ from turnstream.turns import Item
 ITEMS_LIMIT = 1000  # items in one input
 NEW_ITEMS_LIMIT = 20  # items put into a conversation at a time
 TOOLS_LIMIT = 128
+DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it asks in a few
 
 type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
 type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -29,6 +30,15 @@ type Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
 ]
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists and objects stand in each other, counted level by level."""
+    depth, level = 0, [value]
+    while level := [thing for thing in level if isinstance(thing, dict | list)]:
+        depth += 1
+        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
+    return depth
 
 
 class Strict(BaseModel):
@@ -54,7 +64,9 @@ class Body(Strict):
         try:
             orjson.dumps(value)
         except (orjson.JSONEncodeError, RecursionError) as error:
-            raise ValueError("it holds a number, a character or a depth that JSON cannot carry") from error
+            raise ValueError("it holds a number or a character that JSON cannot carry") from error
+        if _depth(value) > DEPTH_LIMIT:
+            raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
         return value
 
 

@@ -65,7 +65,7 @@ class Turns:
             found = await self.get(tenant, turn)
             if found.status != "cancelled":
                 raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
-            return found
+            cancelled = found
         # The row decides. A worker that misses the signal finds out when it wants to finish.
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
@@ -124,6 +124,9 @@ class Turns:
         if not stored and conversation:
             message = f"Conversation '{conversation}' was not found."
             raise NotFoundError(message, code="conversation_not_found", param="conversation")
+        if not stored and previous and await self.store.turn(tenant, previous):
+            message = f"Previous response '{previous}' has not ended."
+            raise ConflictError(message, code="response_not_ended", param="previous_response_id")
         if not stored:
             message = f"Previous response '{previous}' was not found."
             raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")

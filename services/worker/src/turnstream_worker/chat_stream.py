@@ -64,7 +64,9 @@ async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[list[Chunk]]:
             yield chunks
         if failure:
             raise failure
-        finished = finished or b"[DONE]" in values or any(map(_gives_reason, chunks))
+        if b"[DONE]" in values:
+            return  # some servers keep the connection open
+        finished = finished or any(map(_gives_reason, chunks))
     if not finished:
         raise ModelError("The model's provider broke off in the middle of its answer.")
 

@@ -59,8 +59,10 @@ class _Answer:
             self._usage = _usage(usage)
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
-            if content := delta.get("content"):
-                self._output.text(content)
+            # A refusal is something that the model says, and has to be seen.
+            for said in (delta.get("content"), delta.get("refusal")):
+                if said and isinstance(said, str):
+                    self._output.text(said)
             for piece in delta.get("tool_calls") or ():
                 self._read_call(piece)
             self._finish = choice.get("finish_reason") or self._finish

@@ -43,7 +43,7 @@ class LogState:
                 self.open[event["item"]["id"]] = OpenItem(event["output_index"], event["item"])
                 self.items += 1
             case "response.output_item.done":
-                del self.open[event["item"]["id"]]
+                self.open.pop(event["item"]["id"], None)  # its beginning may have expired
                 self.done.add(event["item"]["id"])
             case kind if item := self.open.get(event.get("item_id", "")):
                 item.sent.add(kind)

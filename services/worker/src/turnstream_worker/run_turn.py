@@ -11,7 +11,7 @@ from enum import Enum, auto
 from turnstream.bus import Bus, Delivery
 from turnstream.errors import FencedError, ModelError, TurnstreamError
 from turnstream.ids import new_id
-from turnstream.logs import log
+from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
 from turnstream_worker.engine import run_engine
@@ -71,7 +71,7 @@ class TurnRunner:
             turn = await self.store.claim(running.turn, running.owner, self.settings.lease)
             if turn is None:
                 await self._leave(running)
-            elif await self._end(running, turn):
+            elif self._is_hopeless(turn) or await self._end(running, turn):
                 await running.delivery.ack()
             else:
                 await self.store.release(turn, running.owner)
@@ -81,6 +81,15 @@ class TurnRunner:
         except TurnstreamError as error:
             # The bus or the store was away for longer than we try. The message comes again after ack_wait.
             log.warning("turn.interrupted", turn=running.turn, error=type(error).__name__, detail=str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the message comes again, and beginnings are counted
+            log.error("turn.broke", turn=running.turn, **fault(error))
+
+    def _is_hopeless(self, turn: Turn) -> bool:
+        """Tell whether a turn that has failed in the store could not be brought to its log's end either."""
+        hopeless = turn.output is not None and turn.beginnings > 2 * self.settings.max_attempts + 1
+        if hopeless:
+            log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
+        return hopeless
 
     async def _leave(self, running: Running) -> None:
         """Settle a message whose turn cannot be claimed: it is gone, or somebody holds it."""
@@ -93,6 +102,9 @@ class TurnRunner:
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
+        if turn.output is None and turn.beginnings > self.settings.max_attempts:
+            message = f"The turn was begun {self.settings.max_attempts} times and never ended."
+            turn = await self.store.finish(turn, _failed("max_attempts", message))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -107,9 +119,15 @@ class TurnRunner:
         output.close_left_open()
         event_log.append(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
         await event_log.flush()
-        tokens = (turn.usage or {}).get("total_tokens")
-        taken = round((time.monotonic() - started) * 1000)
-        log.info("turn.ended", turn=turn.id, attempt=turn.attempt, status=turn.status, tokens=tokens, ms=taken)
+        log.info(
+            "turn.ended",
+            turn=turn.id,
+            attempt=turn.attempt,
+            status=turn.status,
+            error=(turn.error or {}).get("code"),
+            tokens=(turn.usage or {}).get("total_tokens"),
+            ms=round((time.monotonic() - started) * 1000),
+        )
         return True
 
     async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
@@ -128,11 +146,6 @@ class TurnRunner:
         output.close_left_open()
         if turn.status == "cancelled":
             return Outcome("cancelled", [])
-        if turn.attempt > self.settings.max_attempts:
-            return _failed("max_attempts", f"The turn was begun {self.settings.max_attempts} times and never ended.")
-        return await self._run_engine(running, turn, output)
-
-    async def _run_engine(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
         history = await self.store.history(turn)
         if history is None:
             return _failed("conversation_not_found", "The conversation was deleted before the turn ran.")
@@ -148,12 +161,14 @@ class TurnRunner:
                 raise
             return _stopped(running.reason, output)
         except ModelError as error:
+            cause = type(error.__cause__).__name__ if error.__cause__ else None
+            log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
             output.close_message("incomplete")
             return _failed(error.code, error.message, output)
         except TurnstreamError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
-            log.exception("turn.engine_failed", turn=turn.id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
+            log.error("turn.engine_failed", turn=turn.id, **fault(error))
             output.close_message("incomplete")
             return _failed("server_error", "The turn failed inside Turnstream.", output)
 

@@ -24,4 +24,4 @@ class WorkerSettings(Settings):
         validation_alias=AliasChoices("LLAMA_STACK_URL", "TURNSTREAM_LLAMA_STACK_URL"),
     )
     model_timeout: PositiveFloat = Field(120, description="seconds a model may stay silent")
-    max_output: PositiveInt = Field(1 << 20, description="bytes of text and arguments a turn may produce")
+    max_output: PositiveInt = Field(1 << 20, description="characters of text and arguments a turn may produce")

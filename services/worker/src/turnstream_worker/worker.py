@@ -1,6 +1,7 @@
 """The worker's loop: take turns as there is room, show signs of life, stop what is cancelled or lost, and drain."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from turnstream import subjects
@@ -36,6 +37,7 @@ class Worker:
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 main.cancel()
+                await queue.stop()
                 if stopped in done:
                     await self._drain()
             finally:
@@ -50,19 +52,13 @@ class Worker:
             running = Running(delivery, delivery.data.decode())
             task = asyncio.create_task(self._run(running, queue), name="turn")
             self._running[task] = running
-            task.add_done_callback(self._forget)
+            task.add_done_callback(self._running.pop)
 
     async def _run(self, running: Running, queue: WorkQueue) -> None:
         try:
             await self._runner.run(running)
         finally:
             queue.release()
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        running = self._running.pop(task)
-        if not task.cancelled() and (error := task.exception()):
-            # A fault of ours. The message comes again, and attempts are counted, so this ends.
-            log.error("turn.broke", turn=running.turn, exc_info=error)
 
     async def _heartbeat(self) -> None:
         """Prolong acks and leases of all running turns, and stop those that are another's by now."""
@@ -71,15 +67,16 @@ class Worker:
             running = list(self._running.values())
             if not running:
                 continue
-            held = {one.turn: one.owner for one in running if one.engine}
-            try:
-                for one in running:
-                    await one.delivery.in_progress()
-                ours = await self._store.renew(held, self._settings.lease, patience=self._settings.heartbeat)
-            except (BusUnavailableError, StoreUnavailableError):
-                continue  # nobody else gets or claims them either; the lease or the fence decides later
             for one in running:
-                if one.turn in held and one.turn not in ours and one.engine and not one.engine.done():
+                with suppress(BusUnavailableError):  # it may come again: whoever gets it finds the lease
+                    await one.delivery.in_progress()
+            held = {one.owner: one.turn for one in running if one.engine}
+            try:
+                ours = await self._store.renew(held, self._settings.lease, patience=self._settings.heartbeat)
+            except StoreUnavailableError:
+                continue  # nobody else can claim them either
+            for one in running:
+                if one.owner in held and one.owner not in ours and one.engine and not one.engine.done():
                     one.stop(StopReason.LOST)
 
     def _on_cancel(self, subject: str) -> None:

@@ -26,6 +26,7 @@ WRONG_LAST_SEQUENCE = 10071  # err_code of a publish whose expected last sequenc
 NOT_FOUND = 10037  # err_code of a read that found no message
 HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
+REPLAY_PAUSE = 0.1  # seconds before it is asked for again
 END_OF_BATCH, NO_MESSAGES = "204", "404"
 
 
@@ -104,21 +105,29 @@ class Bus:
     async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
         """Yield a log's batches behind stream sequence `after`, in order, as far as they are stored now.
 
-        By batched direct get (NATS architecture decision record 31): any replica answers, no consumer is made.
+        By batched direct get (NATS architecture decision record 31): any replica answers, no consumer is made. While
+        nothing comes it is asked for again, for at most `bus_patience` seconds; then raises BusUnavailableError.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.bus_patience
         pending = True
         while pending:
-            pending = False
-            async for message in self._direct_get(subject, after):
-                status = (message.headers or {}).get("Status")
-                if status is None:
-                    batch = stored(message)
-                    after = batch.sequence
-                    yield batch
-                elif status == END_OF_BATCH:
-                    pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
-                elif status != NO_MESSAGES:
-                    raise BusUnavailableError(f"a log cannot be read: status {status}")
+            try:
+                async for message in self._direct_get(subject, after):
+                    status = (message.headers or {}).get("Status")
+                    if status is None:
+                        batch = stored(message)
+                        after = batch.sequence
+                        deadline = loop.time() + self._settings.bus_patience
+                        yield batch
+                    elif status in {END_OF_BATCH, NO_MESSAGES}:
+                        pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
+                    else:
+                        raise BusUnavailableError(f"a log cannot be read: status {status}")
+            except AWAY as error:
+                if loop.time() > deadline or self._connection.client.is_closed:
+                    raise BusUnavailableError(f"a log cannot be read: {type(error).__name__}") from error
+                await asyncio.sleep(REPLAY_PAUSE)
 
     def tail(self, subject: str) -> Tail:
         """Return the live tail of a log; use it with `async with`."""
@@ -129,20 +138,17 @@ class Bus:
         client = self._connection.client
         body = orjson.dumps({"batch": REPLAY_BATCH, "seq": after + 1, "next_by_subj": subject})
         inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox)
         try:
-            subscription = await client.subscribe(inbox)
             await client.publish(f"$JS.API.DIRECT.GET.{subjects.EVENTS.name}", body, reply=inbox)
-            try:
-                while True:
-                    message = await subscription.next_msg(timeout=self._settings.bus_timeout)
-                    yield message
-                    if "Status" in (message.headers or {}):
-                        return
-            finally:
-                with suppress(Error):  # the connection is away, and the subscription with it
-                    await subscription.unsubscribe()
-        except AWAY as error:
-            raise BusUnavailableError(f"a log cannot be read: {type(error).__name__}") from error
+            while True:
+                message = await subscription.next_msg(timeout=self._settings.bus_timeout)
+                yield message
+                if "Status" in (message.headers or {}):
+                    return
+        finally:
+            with suppress(Error):  # the connection is away, and the subscription with it
+                await subscription.unsubscribe()
 
     # Signals and services
 

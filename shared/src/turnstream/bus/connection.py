@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import (
@@ -36,6 +35,7 @@ AWAY = (
     OutboundBufferLimitError,
     StaleConnectionError,
 )
+LEAST_PAYLOAD = 8_000_000  # bytes: the last event of a turn holds its request and its whole output, escaped
 PENDING_BYTES = 32 << 20  # what may wait to be sent while the server is away
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
 
@@ -59,8 +59,12 @@ class Connection:
                 await self._connect()
         except AWAY as error:
             raise BusUnavailableError(f"NATS cannot be reached: {type(error).__name__}") from error
+        if self.client.max_payload < LEAST_PAYLOAD:
+            await self.client.close()
+            raise BusUnavailableError(f"NATS takes messages of {self.client.max_payload} bytes: set max_payload to 8MB")
         await self._replies.open()
         self._watchdog = asyncio.create_task(self._watch(), name="bus.watchdog")
+        self._watchdog.add_done_callback(lambda _: self.failed.set())
         return self
 
     async def close(self) -> None:
@@ -148,7 +152,7 @@ class Connection:
             try:
                 await self.client.rtt(timeout=2)
                 missed = 0
-            except nats.errors.Error as error:
+            except AWAY as error:
                 missed += 1
                 log.warning("bus.silent", missed=missed, error=type(error).__name__)
                 if missed == 2:  # noqa: PLR2004 - one lost pong may be a busy server, two are not

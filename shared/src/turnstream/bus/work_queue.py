@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -63,7 +64,7 @@ class WorkQueue:
         self._consumer = consumer
         self._capacity = capacity
         self._requested = 0  # messages that pull requests at the server stand for
-        self._held = 0  # deliveries that were not released yet
+        self._taken = 0  # deliveries that were not released yet
         self._asked_at = 0.0
         self._waiting: deque[Delivery] = deque()
         self._changed = asyncio.Event()
@@ -78,13 +79,21 @@ class WorkQueue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Ask for no more, and give back what was delivered and not taken; what was taken goes on."""
         self._forget()
-        if self._subscription and not self._connection.client.is_closed:
-            await self._subscription.unsubscribe()
+        subscription, self._subscription = self._subscription, None
+        if subscription and not self._connection.client.is_closed:
+            await subscription.unsubscribe()
+        while self._waiting:
+            with suppress(BusUnavailableError):  # it comes again by itself
+                await self._waiting.popleft().nak(0)
 
     async def next(self) -> Delivery:
         """Return the next delivery once there is one and capacity for it."""
-        while not self._waiting:
+        while not self._waiting or self._taken >= self._capacity:
             self._changed.clear()  # before asking, so that no arrival is missed
             await self._ask()
             try:
@@ -92,15 +101,16 @@ class WorkQueue:
                     await self._changed.wait()
             except TimeoutError:
                 self._give_up_lost_requests()
+        self._taken += 1
         return self._waiting.popleft()
 
     def release(self) -> None:
         """Say that a delivery was settled, which makes room for another."""
-        self._held -= 1
+        self._taken -= 1
         self._changed.set()
 
     async def _ask(self) -> None:
-        room = self._capacity - self._held - self._requested
+        room = self._capacity - self._taken - len(self._waiting) - self._requested
         if room <= 0 or not self._connection.client.is_connected:
             return
         self._requested += room
@@ -117,7 +127,6 @@ class WorkQueue:
         status = (message.headers or {}).get("Status")
         if status is None:
             self._requested = max(0, self._requested - 1)
-            self._held += 1
             self._waiting.append(Delivery(message))
         else:
             # 408: the request has waited long enough. Others (409, 503): it was refused. The rest of it is void.
