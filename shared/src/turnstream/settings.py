@@ -19,5 +19,5 @@ class Settings(BaseSettings):
     appends: PositiveInt = Field(32, description="batches of events a process has on their way to NATS at a time")
     store_timeout: PositiveFloat = Field(10, description="seconds one SQL statement may take")
     store_patience: PositiveFloat = Field(60, description="seconds to go on trying while Postgres is away")
-    store_connections: PositiveInt = Field(8, description="Postgres connections a process may hold")
+    store_connections: PositiveInt = Field(16, description="Postgres connections a process may hold")
     watchdog_interval: PositiveFloat = Field(5, description="seconds between checks that the bus still answers")

@@ -31,7 +31,7 @@ SETTINGS = {
     "listen_addresses": "",
     "port": "5432",  # only the socket's name
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "300",
     "shared_buffers": "128MB",
     "fsync": "on",
     "synchronous_commit": "on",
