@@ -53,8 +53,10 @@ async def test_llama_stack_agent(gateway: Gateway, version: str) -> None:
     assert 'I have seen 2 user messages; the first was: "My name is Ada."' in second
     assert seen["conversation"] == {"name": "a session"}
     assert seen["roles"] == ["user", "assistant", "user", "assistant"]
-    assert seen["calls"] == [[2, 3]]
-    assert "The tool answered: 5" in seen["whole"]
+    assert seen["calls"] == [[2, 3], [4, 5]]
+    assert "Executing function tools (client-side)" in seen["printed_with_tool"]
+    assert "The tool answered: 5" in seen["printed_with_tool"]
+    assert "The tool answered: 9" in seen["whole"]
 
 
 async def test_openai_whole(client: openai.AsyncOpenAI) -> None:
@@ -212,6 +214,56 @@ async def test_httpx_stream(gateway: Gateway) -> None:
     for frame in raw.strip().split("\n\n"):
         event, data = frame.split("\n")
         assert event == f"event: {json.loads(data.removeprefix('data: '))['type']}"
+
+
+async def test_openai_background(client: openai.AsyncOpenAI) -> None:
+    """A response in the background is answered at once, and can be polled until it has ended."""
+    response = await client.responses.create(
+        model="stand-in", input="[stand-in tokens=20 delay_ms=10] go on", background=True
+    )
+    assert response.status in {"queued", "in_progress"}
+    assert response.background
+    async with asyncio.timeout(30):
+        while response.status in {"queued", "in_progress"}:
+            response = await client.responses.retrieve(response.id)
+    assert response.status == "completed"
+    assert len(response.output_text.split()) == 20
+
+
+async def test_parameters_reach_the_model(client: openai.AsyncOpenAI, deployment: Deployment) -> None:
+    """What a client asks of the model's sampling is passed on, and shown in the response."""
+    asked: dict[str, Any] = {"temperature": 0.5, "top_p": 0.25, "user": "u", "prompt_cache_key": "k"}
+    penalties = {"presence_penalty": 1.5, "frequency_penalty": -0.5}
+    response = await client.responses.create(
+        model="stand-in", input="pass this on", max_output_tokens=99, extra_body=penalties, **asked
+    )
+    [request] = await deployment.model_requests("pass this on")
+    assert {**asked, **penalties, "max_tokens": 99}.items() <= request.items()
+    assert {**asked, **penalties, "max_output_tokens": 99}.items() <= response.to_dict().items()
+
+
+async def test_event_source(gateway: Gateway) -> None:
+    """A browser's EventSource gets ids, goes on behind the last one, and is told when there is nothing more."""
+    transcript = Transcript()
+    async for _ in start(gateway.url, transcript, input="Hello."):
+        pass
+    path = f"/v1/turns/{transcript.id}/events"
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        whole = (await http.get(path)).text
+        frames = whole.strip().split("\n\n")
+        assert [frame.split("\n")[0] for frame in frames] == [f"id: {n}" for n in range(len(transcript.events))]
+        assert (await http.get(path, headers={"last-event-id": "3"})).text == "\n\n".join(frames[4:]) + "\n\n"
+        ended = await http.get(path, headers={"last-event-id": str(transcript.last)})
+        assert ended.status_code == httpx.codes.NO_CONTENT
+
+
+async def test_cors(deployment: Deployment) -> None:
+    """Only the pages that the operator names may call the API from a browser."""
+    gateway = await deployment.gateway(TURNSTREAM_CORS_ORIGINS='["https://app.example"]')
+    async with httpx.AsyncClient(base_url=gateway.url) as http:
+        for origin, allowed in (("https://app.example", "https://app.example"), ("https://other.example", None)):
+            answer = await http.get("/v1/version", headers={"origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == allowed
 
 
 async def test_keepalive(deployment: Deployment) -> None:

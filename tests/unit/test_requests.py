@@ -137,7 +137,6 @@ def test_half_a_surrogate_pair_is_no_text() -> None:
     ("body", "place"),
     [
         ({"frobnicate": 1}, "frobnicate"),
-        ({"background": True}, "background"),
         ({"input": [{"role": "user", "content": "x", "colour": "red"}]}, "colour"),
         ({"input": [{"role": "user", "content": [{**TEXT, "colour": "red"}]}]}, "colour"),
         ({"tools": [{**TOOL, "colour": "red"}]}, "colour"),

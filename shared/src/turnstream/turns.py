@@ -79,19 +79,20 @@ _REPEATED: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
     "metadata": {},
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "user": None,
+    "safety_identifier": None,
+    "prompt_cache_key": None,
+    "background": False,
     # What the API does not take yet has only its default.
     "truncation": "disabled",
     "text": {"format": {"type": "text"}},
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
     "top_logprobs": 0,
     "reasoning": None,
     "max_tool_calls": None,
     "store": True,
-    "background": False,
     "service_tier": "default",
-    "safety_identifier": None,
-    "prompt_cache_key": None,
 }
 
 

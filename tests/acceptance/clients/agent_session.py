@@ -45,8 +45,9 @@ def main() -> None:
     items = client.conversations.items.list(session, order="asc", after="", include=[], limit=50).data
     adder = Agent(client, model="stand-in", instructions="Use your tools.", tools=[add])
     tool_session = adder.create_session("another session")
+    printed_with_tool = say(adder, tool_session, "Please add 2 and 3.")
     whole: Any = adder.create_turn(
-        messages=[{"role": "user", "content": "Please add 2 and 3.", "type": "message"}],
+        messages=[{"role": "user", "content": "Now add 4 and 5.", "type": "message"}],
         session_id=tool_session,
         stream=False,
     )
@@ -55,6 +56,7 @@ def main() -> None:
         "version": importlib.metadata.version("llama-stack-client"),
         "models": models,
         "printed": printed,
+        "printed_with_tool": printed_with_tool,
         "conversation": conversation.metadata,
         "roles": [item.role for item in items if item.type == "message"],
         "calls": calls,

@@ -23,13 +23,17 @@ KEEPALIVE = b": keepalive\n\n"
 
 
 class EventStream(Response):
-    """A response that relays a turn, and leaves the relay when it is done."""
+    """A response that relays a turn, and leaves the relay when it is done.
 
-    def __init__(self, relay: Relay, *, after: int = -1, new: bool = False) -> None:
+    `with_ids` gives each event its number as `id:`, for browsers; llama-stack-client cannot read such a stream.
+    """
+
+    def __init__(self, relay: Relay, *, after: int = -1, new: bool = False, with_ids: bool = False) -> None:
         super().__init__()
         self._relay = relay
         self._after = after
         self._new = new
+        self._with_ids = with_ids
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
@@ -42,7 +46,7 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 async for lines in self._relay.lines(self._after, new=self._new):
-                    body = b"".join(map(sse_frame, lines)) if lines else KEEPALIVE
+                    body = self._frames(lines) if lines else KEEPALIVE
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             except EventsExpiredError as error:
                 body = sse_frame(
@@ -56,6 +60,13 @@ class EventStream(Response):
         finally:
             gone.cancel()
             await self._relay.__aexit__(None, None, None)
+
+    def _frames(self, lines: list[bytes]) -> bytes:
+        if not self._with_ids:
+            return b"".join(map(sse_frame, lines))
+        # Numbers are contiguous, so the id of a line is its place behind `after`.
+        first, self._after = self._after + 1, self._after + len(lines)
+        return b"".join(b"id: %d\n%b" % (first + place, sse_frame(line)) for place, line in enumerate(lines))
 
 
 async def _client_gone(receive: Receive, relay: Relay) -> None:

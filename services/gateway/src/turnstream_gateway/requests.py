@@ -26,6 +26,7 @@ DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it a
 
 type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
 type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+type Label = Annotated[str, StringConstraints(max_length=256)]  # what a client calls something
 type Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
@@ -205,9 +206,15 @@ class CreateResponse(Body):
     parallel_tool_calls: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     metadata: Metadata | None = None
     store: Literal[True] | None = None
+    background: bool | None = None
     stream: bool | None = None
 
     def parameters(self) -> dict[str, Any]:

@@ -105,6 +105,13 @@ class Turns:
         """Return a relay of a turn's events; `closed` says that nothing is going to be added to them."""
         return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive, closed=closed)
 
+    async def has_events(self, turn: Turn, after: int) -> bool:
+        """Tell whether an ended turn has events behind number `after`."""
+        async with self.resume(turn) as relay:
+            async for _ in relay.lines(after):
+                return True
+        return False
+
     def resume(self, turn: Turn) -> Relay:
         """Return a relay of a stored turn's events."""
         ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER

@@ -12,6 +12,16 @@ from turnstream_worker.stack import Stack
 
 # A chat completion's reasons to finish that leave an answer incomplete, by the specification's names.
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+# Parameters that a chat completion takes by the same name.
+PASSED_ON = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+)
 
 
 @dataclass(slots=True)
@@ -94,7 +104,7 @@ def _chat_request(turn: Turn, history: list[Item]) -> dict[str, Any]:
     request: dict[str, Any] = {
         "model": asked["model"],
         "messages": chat_messages(asked.get("instructions"), history + turn.input),
-        **{key: asked[key] for key in ("temperature", "top_p") if asked.get(key) is not None},
+        **{key: asked[key] for key in PASSED_ON if asked.get(key) is not None},
     }
     if asked.get("max_output_tokens") is not None:
         request["max_tokens"] = asked["max_output_tokens"]
