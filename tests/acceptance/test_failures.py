@@ -1,5 +1,6 @@
 """What fails is said, in OpenAI's shape where nothing was accepted, and by a terminal event where a turn was."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -257,3 +258,52 @@ async def test_events_expired(deployment: Deployment, gateway: Gateway, http: ht
     assert event["type"] == "error"
     assert event["code"] == "events_expired"
     assert (await http.get(f"/v1/responses/{response['id']}")).json()["output"] == response["output"]
+
+
+async def test_same_key_is_one_turn(http: httpx.AsyncClient, deployment: Deployment) -> None:
+    """A request that comes again with its Idempotency-Key, at once or later, is the first one's turn."""
+    body = {"model": "stand-in", "input": "[stand-in tokens=20 delay_ms=20] only once"}
+    headers = {"idempotency-key": "a key of the client's"}
+    answers = await asyncio.gather(*(http.post("/v1/responses", json=body, headers=headers) for _ in range(5)))
+    answers.append(await http.post("/v1/responses", json=body, headers=headers))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert all(answer.json() == answers[0].json() for answer in answers)
+    assert len(await deployment.model_requests("only once")) == 1
+
+
+async def test_key_with_another_body(http: httpx.AsyncClient) -> None:
+    """A key that comes with another body is a conflict, which clients are told not to try again."""
+    headers = {"idempotency-key": "a reused key"}
+    await http.post("/v1/responses", json={"model": "stand-in", "input": "one"}, headers=headers)
+    answer = await http.post("/v1/responses", json={"model": "stand-in", "input": "two"}, headers=headers)
+    assert answer.status_code == httpx.codes.CONFLICT
+    assert answer.json()["error"]["code"] == "idempotency_key_reused"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_retry_joins_what_it_began(http: httpx.AsyncClient, deployment: Deployment) -> None:
+    """A client whose library tries again after its connection broke gets the turn that it began, not a second one."""
+    body = {"model": "stand-in", "input": "asked and asked again"}
+    first = (await http.post("/v1/responses", json=body)).json()
+    again = (await http.post("/v1/responses", json=body, headers={"x-stainless-retry-count": "1"})).json()
+    assert again == first
+    assert (await http.post("/v1/responses", json=body)).json()["id"] != first["id"]
+    new = {"model": "stand-in", "input": "its first try was lost on the way"}
+    retried = await http.post("/v1/responses", json=new, headers={"x-stainless-retry-count": "2"})
+    assert retried.json()["status"] == "completed"
+    assert len(await deployment.model_requests("asked and asked again")) == 2
+
+
+async def test_retry_heals_what_was_never_queued(fragile: Deployment) -> None:
+    """A turn whose gateway died before it was queued runs when its client tries again."""
+    gateway = await fragile.gateway()
+    await fragile.worker()
+    body = {"model": "stand-in", "input": "stored and not queued"}
+    headers = {"idempotency-key": "of a dying gateway"}
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+        first = (await http.post("/v1/responses", json=body, headers=headers)).json()
+        await fragile.infrastructure.forget_run(first["id"])
+        again = (await http.post("/v1/responses", json=body, headers=headers)).json()
+    assert again["id"] == first["id"]
+    assert again["status"] == "completed"
+    assert len(await fragile.model_requests("stored and not queued")) == 2

@@ -74,7 +74,8 @@ async def test_turn_is_accepted_once(store: Store) -> None:
 @pytest.mark.parametrize("reference", ["conversation", "previous"])
 async def test_unknown_reference_is_refused(store: Store, reference: str) -> None:
     """A turn that refers to what is not there is not stored."""
-    turn, references = new_id("resp_"), {"conversation": None, "previous": None, reference: "none_such"}
+    turn = new_id("resp_")
+    references: dict[str, Any] = {"conversation": None, "previous": None, reference: "none_such"}
     assert not await store.accept(turn, TENANT, {}, [], **references)
     assert await store.turn(TENANT, turn) is None
 
@@ -227,7 +228,7 @@ async def test_handover_is_no_failed_beginning(store: Store) -> None:
 async def test_only_what_has_ended_can_be_followed(store: Store) -> None:
     """A turn that runs has no output yet to go on from, and is not accepted as a previous one."""
     turn = await claim(store, await accept(store))
-    follow = {"conversation": None, "previous": turn.id}
+    follow: dict[str, Any] = {"conversation": None, "previous": turn.id}
     assert not await store.accept("resp_follower", TENANT, {"model": "m"}, [], **follow)
     await store.finish(turn, Outcome("completed", []))
     assert await store.accept("resp_follower", TENANT, {"model": "m"}, [], **follow)

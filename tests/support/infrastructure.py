@@ -70,6 +70,21 @@ class Infrastructure:
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
 
+    async def forget_run(self, turn: str) -> None:
+        """Make a turn as if its gateway had died between storing and queueing it."""
+        connection = await asyncpg.connect(self.dsn)
+        await connection.execute(
+            "UPDATE turns SET status = 'queued', attempt = 0, output = NULL, completed_at = NULL WHERE id = $1", turn
+        )
+        await connection.close()
+        client = await nats.connect(self.nats_url("provision"))
+        await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}")
+        # A queue that is made anew has not seen the turn's message id.
+        await client.jetstream().delete_stream("TURNS")
+        await client.close()
+        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
+        await provision(settings, asyncio.Event())
+
 
 @asynccontextmanager
 async def embedded() -> AsyncIterator[Infrastructure]:

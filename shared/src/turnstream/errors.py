@@ -9,6 +9,7 @@
     │   │   ├── TooLargeError        413
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
+    │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   └── ModelError           the model's provider refused or broke
@@ -95,6 +96,10 @@ class FencedError(TerminalError):
     def __init__(self, message: str, *, attempt: int = 0) -> None:
         super().__init__(message)
         self.attempt = attempt
+
+
+class KeyTakenError(TerminalError):
+    """An idempotency key came with another body before."""
 
 
 class EventsExpiredError(TerminalError):

@@ -18,6 +18,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}{value:032x}"
 
 
+def first_id(prefix: str, *, seconds_ago: float) -> str:
+    """Return an id that sorts before all that are made from so many seconds ago on."""
+    return f"{prefix}{int((time.time() - seconds_ago) * 1000):012x}"
+
+
 def is_well_formed(value: str) -> bool:
     """Tell whether this can be an id at all; what cannot is looked up nowhere."""
     return re.fullmatch(WELL_FORMED, value) is not None

@@ -1,12 +1,18 @@
 -- Every statement of the store. Each can be sent twice and do its work once, since an answer may be lost on the way.
 
--- accept: store a new turn, if what it refers to is there
-INSERT INTO turns (id, tenant, conversation, previous, request, input)
-SELECT $1, $2, $3, $4, $5, $6
+-- accept: store a new turn, if what it refers to is there and its key is not taken
+INSERT INTO turns (id, tenant, conversation, previous, request, input, idempotency_key, fingerprint)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8
 WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
   AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2 AND output IS NOT NULL))
-ON CONFLICT (id) DO UPDATE SET id = excluded.id
+ON CONFLICT DO NOTHING
 RETURNING id
+
+-- accepted: the turn of this id, or of this key, and whether it came with this body
+SELECT id, fingerprint = $4 AS same FROM turns WHERE tenant = $2 AND (id = $1 OR idempotency_key = $3)
+
+-- retried: the newest turn that came with this body since an id was made; ids sort by time
+SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
 
 -- withdraw: take back a turn that could not be queued
 DELETE FROM turns WHERE id = $1 AND attempt = 0 RETURNING id

@@ -11,7 +11,7 @@ from typing import Any, Self
 import asyncpg
 import orjson
 
-from turnstream.errors import FencedError, StoreUnavailableError
+from turnstream.errors import FencedError, KeyTakenError, StoreUnavailableError
 from turnstream.logs import log
 from turnstream.settings import Settings
 from turnstream.turns import Conversation, Item, Outcome, Turn
@@ -101,9 +101,29 @@ class Store:
         *,
         conversation: str | None,
         previous: str | None,
-    ) -> bool:
-        """Store a new turn; return False, and store nothing, if what it refers to is not this tenant's."""
-        return bool(await self._run("accept", turn, tenant, conversation, previous, request, items))
+        key: str | None = None,
+        fingerprint: bytes | None = None,
+    ) -> str | None:
+        """Store a new turn and return its id, or that of the turn that has its idempotency key already.
+
+        Returns None, and stores nothing, if what it refers to is not this tenant's or has not ended. Raises
+        KeyTakenError if the key came with another body, by its fingerprint, before.
+        """
+        values = (turn, tenant, conversation, previous, request, items, key, fingerprint)
+        if await self._run("accept", *values):
+            return turn
+        # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.
+        rows = await self._run("accepted", turn, tenant, key, fingerprint)
+        if not rows:
+            return None
+        if rows[0]["id"] != turn and not rows[0]["same"]:
+            raise KeyTakenError(f"the key of {rows[0]['id']} came with another body")
+        return str(rows[0]["id"])
+
+    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
+        """Return the newest turn that came with this body and whose id was made after the id `since`."""
+        rows = await self._run("retried", tenant, since, fingerprint)
+        return str(rows[0]["id"]) if rows else None
 
     async def withdraw(self, turn: str) -> bool:
         """Take back a turn, unless a worker has claimed it; tell whether it was there."""

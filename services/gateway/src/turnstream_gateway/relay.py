@@ -65,10 +65,10 @@ class Relay:
             if stored.batch.lines and is_terminal(stored.batch.lines[-1]):
                 return
 
-    async def response(self) -> dict[str, Any]:
-        """Return the response that a new turn ends with."""
+    async def response(self, *, new: bool = True) -> dict[str, Any]:
+        """Return the response that a turn ends with; `new` as for `lines`."""
         last = b""
-        async for lines in self.lines(new=True):
+        async for lines in self.lines(new=new):
             last = lines[-1] if lines else last
         response: dict[str, Any] = decode(last)["response"]
         return response

@@ -1,10 +1,11 @@
 """The routes: each reads a request, lets its noun do the work, and shows the answer as the API does."""
 
 import asyncio
+from hashlib import blake2b
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from turnstream.bus import Bus
@@ -18,7 +19,7 @@ from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.models import Models
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateConversation, CreateItems, CreateResponse, UpdateConversation
-from turnstream_gateway.turns import Turns
+from turnstream_gateway.turns import Sent, Turns
 
 TENANT = DEFAULT_TENANT  # until keys name others
 
@@ -32,9 +33,17 @@ def responses(turns: Turns) -> APIRouter:
     router = APIRouter(prefix="/v1/responses")
 
     @router.post("", response_model=None)
-    async def create(body: CreateResponse) -> Response:
-        relay = await turns.accept(TENANT, body)
-        return EventStream(relay, new=True) if body.stream else await _whole(turns, relay, wait=not body.background)
+    async def create(
+        request: Request,
+        body: CreateResponse,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
+        x_stainless_retry_count: Annotated[int, Header()] = 0,
+    ) -> Response:
+        fingerprint = blake2b(await request.body(), digest_size=16).digest()
+        relay, new = await turns.accept(TENANT, body, Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0))
+        if body.stream:
+            return EventStream(relay, new=new)
+        return await _whole(turns, relay, new=new, wait=not body.background)
 
     @router.get("")
     async def list_responses(
@@ -72,11 +81,11 @@ def responses(turns: Turns) -> APIRouter:
     return router
 
 
-async def _whole(turns: Turns, relay: Relay, *, wait: bool) -> JSONResponse:
+async def _whole(turns: Turns, relay: Relay, *, new: bool, wait: bool) -> JSONResponse:
     """Return a turn that was just accepted, once it has ended or as it is."""
     try:
         if wait:
-            return JSONResponse(await relay.response())
+            return JSONResponse(await relay.response(new=new))
     except BusUnavailableError as error:
         # It was accepted, and a client that is told to try again would run it twice: this one can be retrieved.
         log.warning("relay.broken_off", turn=relay.turn, error=str(error))

@@ -6,8 +6,15 @@ from typing import Any, Literal
 
 from turnstream import subjects
 from turnstream.bus import Bus
-from turnstream.errors import BusUnavailableError, ConflictError, InvalidRequestError, NotFoundError, UnavailableError
-from turnstream.ids import is_well_formed, new_id
+from turnstream.errors import (
+    BusUnavailableError,
+    ConflictError,
+    InvalidRequestError,
+    KeyTakenError,
+    NotFoundError,
+    UnavailableError,
+)
+from turnstream.ids import first_id, is_well_formed, new_id
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.turns import Turn, response_resource
@@ -22,6 +29,15 @@ CLOSED_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """How a request came: what tells it from another, and from itself sent again."""
+
+    fingerprint: bytes  # of the body
+    key: str | None  # the client's Idempotency-Key
+    again: bool  # whether the client's library says that it tries again
+
+
+@dataclass(frozen=True, slots=True)
 class Turns:
     """A tenant's turns, as the gateway handles them."""
 
@@ -30,23 +46,28 @@ class Turns:
     models: Models
     settings: GatewaySettings
 
-    async def accept(self, tenant: str, body: CreateResponse) -> Relay:
-        """Accept a new turn; return the relay of its events, entered, to be left by the caller.
+    async def accept(self, tenant: str, body: CreateResponse, sent: Sent) -> tuple[Relay, bool]:
+        """Accept a new turn; return the relay of its events, entered, to be left by the caller, and True.
 
+        For a request that was sent before, the relay is of the turn that it began then, and the second value False.
         The subscription comes first, so that no event can be missed; then the row, which is what makes it accepted;
         then the queue. A turn that cannot be queued is taken back, and was never accepted.
         """
         await self.models.check(body.model)
+        if sent.again and (begun := await self._begun(tenant, sent)):
+            return await self._join(tenant, begun), False
         turn = new_id("resp_")
-        relay = self.relay(tenant, turn)
-        await relay.__aenter__()
+        relay = await self.relay(tenant, turn).__aenter__()
         try:
-            await self._store(tenant, turn, body)
-            await self._enqueue(tenant, turn)
+            stored = await self._store(tenant, turn, body, sent)
+            if stored == turn:
+                await self._enqueue(tenant, turn)
+                return relay, True
         except BaseException:
             await relay.__aexit__(None, None, None)
             raise
-        return relay
+        await relay.__aexit__(None, None, None)
+        return await self._join(tenant, stored), False
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's."""
@@ -117,7 +138,25 @@ class Turns:
         ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER
         return self.relay(turn.tenant, turn.id, closed=ended)
 
-    async def _store(self, tenant: str, turn: str, body: CreateResponse) -> None:
+    async def _begun(self, tenant: str, sent: Sent) -> str | None:
+        """Return the turn that a client's retry has begun already, if its first try came through."""
+        since = first_id("resp_", seconds_ago=self.settings.retry_window)
+        return await self.store.retried(tenant, sent.fingerprint, since)
+
+    async def _join(self, tenant: str, begun: str) -> Relay:
+        """Return the relay of a turn that the same request began before, entered."""
+        turn = await self.store.turn(tenant, begun)
+        if turn is None:
+            raise UnavailableError("The first try of this request is being taken back. Try again.")
+        if turn.attempt == 0 and not turn.ended:
+            # Its gateway may have died before it was queued; if it was, the same message id queues it once.
+            try:
+                await self.bus.enqueue(tenant, begun, begun, patience=self.settings.accept_patience)
+            except BusUnavailableError as error:
+                raise UnavailableError("The queue is not available. Try again.") from error
+        return await self.resume(turn).__aenter__()
+
+    async def _store(self, tenant: str, turn: str, body: CreateResponse, sent: Sent) -> str:
         conversation, previous = body.conversation, body.previous_response_id
         if conversation and previous:
             raise InvalidRequestError(
@@ -125,18 +164,30 @@ class Turns:
                 code="mutually_exclusive",
                 param="previous_response_id",
             )
-        stored = await self.store.accept(
-            turn, tenant, body.parameters(), body.items(), conversation=conversation, previous=previous
-        )
-        if not stored and conversation:
+        try:
+            stored = await self.store.accept(
+                turn,
+                tenant,
+                body.parameters(),
+                body.items(),
+                conversation=conversation,
+                previous=previous,
+                key=sent.key,
+                fingerprint=sent.fingerprint,
+            )
+        except KeyTakenError as error:
+            message = "This Idempotency-Key was used with another body. Use a new key for a new request."
+            raise ConflictError(message, code="idempotency_key_reused") from error
+        if stored:
+            return stored
+        if conversation:
             message = f"Conversation '{conversation}' was not found."
             raise NotFoundError(message, code="conversation_not_found", param="conversation")
-        if not stored and previous and await self.store.turn(tenant, previous):
+        if previous and await self.store.turn(tenant, previous):
             message = f"Previous response '{previous}' has not ended."
             raise ConflictError(message, code="response_not_ended", param="previous_response_id")
-        if not stored:
-            message = f"Previous response '{previous}' was not found."
-            raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
+        message = f"Previous response '{previous}' was not found."
+        raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
 
     async def _enqueue(self, tenant: str, turn: str) -> None:
         try:
