@@ -294,6 +294,26 @@ async def test_retry_joins_what_it_began(http: httpx.AsyncClient, deployment: De
     assert len(await deployment.model_requests("asked and asked again")) == 2
 
 
+async def test_retry_with_another_key(http: httpx.AsyncClient) -> None:
+    """A retry that has a key joins the turn of that key, never one of another key with the same body."""
+    body = {"model": "stand-in", "input": "the same words under two keys"}
+    first = (await http.post("/v1/responses", json=body, headers={"idempotency-key": "first of two"})).json()
+    retry = {"idempotency-key": "second of two", "x-stainless-retry-count": "1"}
+    second = (await http.post("/v1/responses", json=body, headers=retry)).json()
+    assert second["id"] != first["id"]
+    assert (await http.post("/v1/responses", json=body, headers=retry)).json() == second
+
+
+async def test_same_key_after_the_events_expired(deployment: Deployment, http: httpx.AsyncClient) -> None:
+    """A key that comes again when the turn's events are gone is answered with what is stored."""
+    body, headers = {"model": "stand-in", "input": "kept for long"}, {"idempotency-key": "an old key"}
+    first = (await http.post("/v1/responses", json=body, headers=headers)).json()
+    await deployment.infrastructure.expire(first["id"], keep=0)
+    again = await http.post("/v1/responses", json=body, headers=headers)
+    assert again.status_code == httpx.codes.OK
+    assert (again.json()["id"], again.json()["output"]) == (first["id"], first["output"])
+
+
 async def test_retry_heals_what_was_never_queued(fragile: Deployment) -> None:
     """A turn whose gateway died before it was queued runs when its client tries again."""
     gateway = await fragile.gateway()

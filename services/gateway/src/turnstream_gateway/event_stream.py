@@ -39,19 +39,16 @@ class EventStream(Response):
         """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
         gone = asyncio.create_task(_client_gone(receive, self._relay), name="event_stream.gone")
         try:
-            headers = [
-                *HEADERS,
-                (b"x-response-id", self._relay.turn.encode()),
-            ]  # to come back by before the first event
+            # With its id a client can come back before it has seen an event.
+            headers = [*HEADERS, (b"x-response-id", self._relay.turn.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             try:
                 async for lines in self._relay.lines(self._after, new=self._new):
                     body = self._frames(lines) if lines else KEEPALIVE
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             except EventsExpiredError as error:
-                body = sse_frame(
-                    encode("error", self._after + 1, {"code": "events_expired", "message": str(error), "param": None})
-                )
+                fields = {"code": "events_expired", "message": str(error), "param": None}
+                body = sse_frame(encode("error", self._after + 1, fields))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except BusUnavailableError as error:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from turnstream.bus import Bus
-from turnstream.errors import BusUnavailableError, UnavailableError
+from turnstream.errors import BusUnavailableError, EventsExpiredError, UnavailableError
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.subjects import DEFAULT_TENANT
@@ -86,8 +86,8 @@ async def _whole(turns: Turns, relay: Relay, *, new: bool, wait: bool) -> JSONRe
     try:
         if wait:
             return JSONResponse(await relay.response(new=new))
-    except BusUnavailableError as error:
-        # It was accepted, and a client that is told to try again would run it twice: this one can be retrieved.
+    except (BusUnavailableError, EventsExpiredError) as error:
+        # It was accepted, and a client that is told to try again would run it twice: what is stored is the answer.
         log.warning("relay.broken_off", turn=relay.turn, error=str(error))
     finally:
         await relay.__aexit__(None, None, None)

@@ -54,7 +54,7 @@ class Turns:
         then the queue. A turn that cannot be queued is taken back, and was never accepted.
         """
         await self.models.check(body.model)
-        if sent.again and (begun := await self._begun(tenant, sent)):
+        if sent.again and not sent.key and (begun := await self._begun(tenant, sent)):
             return await self._join(tenant, begun), False
         turn = new_id("resp_")
         relay = await self.relay(tenant, turn).__aenter__()
@@ -139,7 +139,7 @@ class Turns:
         return self.relay(turn.tenant, turn.id, closed=ended)
 
     async def _begun(self, tenant: str, sent: Sent) -> str | None:
-        """Return the turn that a client's retry has begun already, if its first try came through."""
+        """Return the turn that a client's retry without a key has begun already, if its first try came through."""
         since = first_id("resp_", seconds_ago=self.settings.retry_window)
         return await self.store.retried(tenant, sent.fingerprint, since)
 
