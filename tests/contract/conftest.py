@@ -8,6 +8,7 @@ from support.infrastructure import ACK_WAIT, Infrastructure, embedded
 
 from turnstream.bus import Bus
 from turnstream.bus.connection import Connection
+from turnstream.database import Database
 from turnstream.memory import MAX_PAYLOAD, MemoryBus
 from turnstream.settings import Settings
 from turnstream.store import Store
@@ -76,9 +77,9 @@ def max_payload(buses: Buses) -> int:
 @pytest.fixture
 async def store(infrastructure: Infrastructure) -> AsyncIterator[Store]:
     """A store on the real database."""
-    opened = await Store.connect(settings(infrastructure, "gateway"))
-    yield opened
-    await opened.close()
+    database = await Database.connect(settings(infrastructure, "gateway"))
+    yield Store(database)
+    await database.close()
 
 
 def settings(infrastructure: Infrastructure, service: str) -> Settings:

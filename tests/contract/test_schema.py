@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from support.infrastructure import Infrastructure
 
 from turnstream import migrations
+from turnstream.database import Database
 from turnstream.errors import StoreUnavailableError
 from turnstream.ids import new_id
 from turnstream.provision import migrate, newest_version, schema_version
@@ -64,7 +65,8 @@ def test_newest_version_is_the_head() -> None:
 
 async def test_postgres_goes_and_comes_back(infrastructure: Infrastructure) -> None:
     """Every call says that the store is away while it is, and the same store works again when it is back."""
-    store = await Store.connect(impatient(infrastructure))
+    database = await Database.connect(impatient(infrastructure))
+    store = Store(database)
     turn_id = new_id("resp_")
     await store.accept(turn_id, "default", {}, [], conversation=None, previous=None)
     turn = await store.turn("default", turn_id)
@@ -80,31 +82,31 @@ async def test_postgres_goes_and_comes_back(infrastructure: Infrastructure) -> N
             with pytest.raises(StoreUnavailableError):
                 await call
         with pytest.raises(StoreUnavailableError):
-            await Store.connect(impatient(infrastructure))
+            await Database.connect(impatient(infrastructure))
         with pytest.raises(StoreUnavailableError):
             await schema_version(infrastructure.dsn, 0.1)
     finally:
         await infrastructure.postgres.start()
     assert await store.turn("default", turn.id) == turn
-    assert await store.healthy()
-    await store.close()
+    assert await database.healthy()
+    await database.close()
 
 
 async def test_healthy_tells_that_postgres_is_away(infrastructure: Infrastructure) -> None:
     """A store whose Postgres is away is not healthy, and can still be closed."""
-    store = await Store.connect(impatient(infrastructure))
+    database = await Database.connect(impatient(infrastructure))
     await infrastructure.postgres.stop()
     try:
-        assert not await store.healthy()
+        assert not await database.healthy()
     finally:
         await infrastructure.postgres.start()
-    await store.close()
+    await database.close()
 
 
 async def test_postgres_that_does_not_answer(infrastructure: Infrastructure) -> None:
     """A Postgres that is there and does not answer is away as well, in the time that it was given."""
-    store = await Store.connect(impatient(infrastructure))
-    assert await store.healthy()
+    database = await Database.connect(impatient(infrastructure))
+    assert await database.healthy()
     postmaster = psutil.Process(cast("Postgres", infrastructure.postgres).pid)
     frozen = [postmaster, *postmaster.children(recursive=True)]
     for process in frozen:
@@ -112,9 +114,9 @@ async def test_postgres_that_does_not_answer(infrastructure: Infrastructure) -> 
     try:
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailableError):
-                await store.turn("default", "resp_1")
+                await database.run("SELECT 1")
     finally:
         for process in frozen:
             process.resume()
-    assert await store.healthy()
-    await store.close()
+    assert await database.healthy()
+    await database.close()

@@ -13,7 +13,7 @@ import nats.js.errors
 import pytest
 from nats.aio.msg import Msg
 
-from turnstream import bus, errors, store
+from turnstream import bus, database, errors
 from turnstream.bus import Delivery, connection
 from turnstream.errors import ApiError, BusUnavailableError, TurnstreamError
 
@@ -141,18 +141,18 @@ def test_jetstream_errors_stay_out_of_the_services() -> None:
 def test_network_errors_are_mapped(error: type[Exception]) -> None:
     """The operating system's words for a server that is not there are tried again, for both servers."""
     assert issubclass(error, connection.AWAY)
-    assert store.is_away(error)
+    assert database.is_away(error)
 
 
 @pytest.mark.parametrize("error", asyncpg_errors(away=True))
 def test_postgres_errors_are_mapped(error: type[Exception]) -> None:
     """Every error of asyncpg that passes when Postgres is back is tried again."""
-    assert store.is_away(error)
+    assert database.is_away(error)
 
 
 def test_postgres_errors_that_stay() -> None:
     """No error that is about the statement or its values is tried again: it would only come later."""
-    assert [error.__name__ for error in asyncpg_errors(away=False) if store.is_away(error)] == []
+    assert [error.__name__ for error in asyncpg_errors(away=False) if database.is_away(error)] == []
 
 
 class _ClosedClient:

@@ -146,6 +146,3 @@ SELECT data FROM items
 WHERE conversation = $1
   AND position < coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 9223372036854775807)
 ORDER BY position DESC LIMIT $3
-
--- ping: answer
-SELECT 1

@@ -1,94 +1,25 @@
-"""The store: turns, conversations and items in Postgres, which is the truth. Nothing else here imports asyncpg."""
+"""The store: turns, conversations and items in Postgres, which is the truth."""
 
-import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
-from importlib.resources import files
-from typing import Any, Self
+from typing import Any
 
-import asyncpg
-import orjson
-
-from turnstream.errors import FencedError, KeyTakenError, StoreUnavailableError
-from turnstream.logs import log
-from turnstream.settings import Settings
+from turnstream.database import Database, Row, named_queries
+from turnstream.errors import FencedError, KeyTakenError
 from turnstream.turns import Conversation, Item, Outcome, Turn
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
 
-# What passes when Postgres is back, or when the address leads to its new leader.
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.OperatorInterventionError,  # shutdown, crash recovery
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.ProtocolError,  # the connection is not to be trusted, the next one is
-    asyncpg.OutdatedSchemaCacheError,
-)
-# asyncpg says these of a connection that closed under a statement; their other subclasses are about what was asked.
-AWAY_THEMSELVES = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-def is_away(kind: type[BaseException]) -> bool:
-    """Tell whether an error of this class passes when Postgres is back."""
-    return issubclass(kind, AWAY) or kind in AWAY_THEMSELVES
-
-
-def _named(text: str) -> dict[str, str]:
-    """Return the statements of a file by the names in their comments, `-- name: purpose`."""
-    parts = re.split(r"^-- (\w+): .*\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-_SQL = _named((files("turnstream") / "queries.sql").read_text())
+_SQL = named_queries("turnstream")
 _TURN_COLUMNS = [field.name for field in fields(Turn)]
 
 
 class Store:
-    """Turns, conversations and items. Every call is tried until Postgres answers, for at most `store_patience` seconds.
+    """Turns, conversations and items. Every call raises StoreUnavailableError where the database does."""
 
-    Each raises StoreUnavailableError when that has passed.
-    """
-
-    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
-        self._pool = pool
-        self._settings = settings
-
-    @classmethod
-    async def connect(cls, settings: Settings) -> Self:
-        """Return a store once Postgres answers; raise StoreUnavailableError after `startup_timeout` seconds."""
-        pool = asyncpg.create_pool(
-            settings.postgres_dsn.get_secret_value(),
-            min_size=0,
-            max_size=settings.store_connections,
-            init=_use_json,
-            reset=_keep,
-        )
-        store = cls(await pool, settings)
-        await store._run("ping", patience=settings.startup_timeout)
-        return store
-
-    async def close(self) -> None:
-        """Close the connections that are idle, and those in use within five seconds."""
-        try:
-            async with asyncio.timeout(5):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
-
-    async def healthy(self) -> bool:
-        """Tell whether Postgres answers within two seconds."""
-        try:
-            await self._run("ping", patience=2)
-        except StoreUnavailableError:
-            return False
-        return True
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     # Turns
 
@@ -273,45 +204,17 @@ class Store:
         """Delete an item of a conversation; tell whether there was one."""
         return bool(await self._run("delete_item", conversation, item))
 
-    async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[asyncpg.Record]:
-        """Run a named statement until it is answered."""
-        loop = asyncio.get_running_loop()
-        patience = self._settings.store_patience if patience is None else patience
-        deadline = loop.time() + patience
-        pause = FIRST_PAUSE
-        # Given to acquire too: it bounds the release of a cancelled statement.
-        within = min(self._settings.store_timeout, patience)
-        while True:
-            try:
-                async with asyncio.timeout(within), self._pool.acquire(timeout=within) as connection:
-                    return await connection.fetch(_SQL[name], *values)
-            except (*AWAY, *AWAY_THEMSELVES) as error:
-                if not is_away(type(error)):
-                    raise
-                if loop.time() + pause > deadline:
-                    raise StoreUnavailableError(f"Postgres does not answer: {type(error).__name__}") from error
-                log.warning("store.retry", statement=name, error=type(error).__name__)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+    async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[Row]:
+        return await self._database.run(_SQL[name], *values, patience=patience)
 
 
-async def _use_json(connection: asyncpg.Connection) -> None:
-    await connection.set_type_codec(
-        "json", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads, schema="pg_catalog"
-    )
-
-
-async def _keep(connection: asyncpg.Connection) -> None:
-    """Skip asyncpg's reset between two uses, a round trip each: no statement here leaves a state behind."""
-
-
-def _turn(rows: Sequence[asyncpg.Record]) -> Turn | None:
+def _turn(rows: Sequence[Row]) -> Turn | None:
     return _as_turn(rows[0]) if rows else None
 
 
-def _as_turn(row: asyncpg.Record) -> Turn:
+def _as_turn(row: Row) -> Turn:
     return Turn(*(row[column] for column in _TURN_COLUMNS))
 
 
-def _conversation(rows: Sequence[asyncpg.Record]) -> list[Conversation]:
+def _conversation(rows: Sequence[Row]) -> list[Conversation]:
     return [Conversation(row["id"], row["tenant"], row["metadata"], row["created_at"]) for row in rows]

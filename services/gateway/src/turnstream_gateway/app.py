@@ -10,12 +10,18 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from turnstream.bus import Bus
+from turnstream.database import Database
 from turnstream.process import notify_ready
 from turnstream.store import Store
-from turnstream_gateway import failures, routes
+from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.routes.conversations import conversations
+from turnstream_gateway.routes.events import events
+from turnstream_gateway.routes.models import models
+from turnstream_gateway.routes.responses import responses
+from turnstream_gateway.routes.service import service
 from turnstream_gateway.settings import GatewaySettings
 from turnstream_gateway.turns import Turns
 
@@ -25,16 +31,16 @@ BACKLOG = 2048  # connections that may wait to be accepted
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until `stop` is set; raise if the bus cannot be mended."""
     bus = await Bus.connect(settings, "gateway")
-    store = await Store.connect(settings)
+    database = await Database.connect(settings)
     try:
-        await _serve_http(build_app(settings, bus, store), settings, stop, bus.failed)
+        await _serve_http(build_app(settings, bus, database), settings, stop, bus.failed)
     finally:
         await bus.close()
-        await store.close()
+        await database.close()
 
 
-def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
-    """Return the application over a connected bus and store."""
+def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAPI:
+    """Return the application over a connected bus and database."""
     app = FastAPI(
         title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None, redirect_slashes=False
     )
@@ -44,13 +50,14 @@ def build_app(settings: GatewaySettings, bus: Bus, store: Store) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
         )
-    models = Models(bus, settings.models_ttl)
-    turns = Turns(bus, store, models, settings)
-    app.include_router(routes.responses(turns))
-    app.include_router(routes.native(turns))
-    app.include_router(routes.conversations(Conversations(store)))
-    app.include_router(routes.models(models))
-    app.include_router(routes.service(bus, store))
+    store = Store(database)
+    known_models = Models(bus, settings.models_ttl)
+    turns = Turns(bus, store, known_models, settings)
+    app.include_router(responses(turns))
+    app.include_router(events(turns))
+    app.include_router(conversations(Conversations(store)))
+    app.include_router(models(known_models))
+    app.include_router(service(bus, database))
     return app
 
 

@@ -1,13 +1,13 @@
 """Conversations and their items."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from turnstream.errors import NotFoundError
 from turnstream.ids import is_well_formed, new_id
 from turnstream.store import Store
 from turnstream.turns import Conversation, Item
-from turnstream_gateway.pages import page
+from turnstream_gateway.pages import Page, list_object
 from turnstream_gateway.requests import CreateConversation, CreateItems, UpdateConversation
 
 
@@ -43,20 +43,20 @@ class Conversations:
             raise _not_found(conversation)
         return {"id": conversation, "object": "conversation.deleted", "deleted": True}
 
-    async def items(
-        self, tenant: str, conversation: str, *, after: str | None, limit: int, order: Literal["asc", "desc"]
-    ) -> dict[str, Any]:
+    async def items(self, tenant: str, conversation: str, page: Page) -> dict[str, Any]:
         """Return a page of a conversation's items, as a list object."""
         await self.get(tenant, conversation)
-        found = await self.store.items(conversation, after=after, limit=limit + 1, newest_first=order == "desc")
-        return page(found, limit)
+        found = await self.store.items(
+            conversation, after=page.after, limit=page.limit + 1, newest_first=page.newest_first
+        )
+        return list_object(found, page.limit)
 
     async def add_items(self, tenant: str, conversation: str, body: CreateItems) -> dict[str, Any]:
         """Add items to a conversation; return them as a list object."""
         await self.get(tenant, conversation)
         items = [item.item() for item in body.items]
         await self.store.add_items(tenant, conversation, items)
-        return page(items, len(items))
+        return list_object(items, len(items))
 
     async def item(self, tenant: str, conversation: str, item: str) -> Item:
         """Return an item of a conversation."""

@@ -1,9 +1,38 @@
 """Lists, a page at a time."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 
-def page(found: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+class Page(BaseModel):
+    """What part of a list is asked for; any other query parameter is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after: str | None = Field(None, max_length=64, pattern="^[A-Za-z0-9_-]*$")  # an id; empty is none
+    limit: int = Field(20, ge=1, le=100)
+    order: Literal["asc", "desc"] = "desc"
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the newest stands first."""
+        return self.order == "desc"
+
+
+class ResponsesPage(Page):
+    """What part of the list of responses is asked for."""
+
+    before: str | None = Field(None, max_length=64, pattern="^[A-Za-z0-9_-]*$")
+    model: str | None = Field(None, max_length=256)
+
+
+type PageQuery = Annotated[Page, Query()]
+type ResponsesPageQuery = Annotated[ResponsesPage, Query()]
+
+
+def list_object(found: list[dict[str, Any]], limit: int) -> dict[str, Any]:
     """Return a list object of up to `limit` things, of which one more was looked for to tell whether there are more."""
     shown = found[:limit]
     return {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from turnstream import subjects
 from turnstream.bus import Bus
@@ -19,7 +19,7 @@ from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.turns import Turn, response_resource
 from turnstream_gateway.models import Models
-from turnstream_gateway.pages import behind, page
+from turnstream_gateway.pages import Page, ResponsesPage, behind, list_object
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
@@ -91,30 +91,23 @@ class Turns:
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
 
-    async def list(  # noqa: PLR0913 - a page's bounds
-        self,
-        tenant: str,
-        *,
-        after: str | None,
-        before: str | None,
-        model: str | None,
-        limit: int,
-        order: Literal["asc", "desc"],
-    ) -> dict[str, Any]:
+    async def list(self, tenant: str, page: ResponsesPage) -> dict[str, Any]:
         """Return a page of a tenant's responses, as a list object."""
-        newest_first = order == "desc"
         found = await self.store.turns(
-            tenant, after=after, before=before, model=model, limit=limit + 1, newest_first=newest_first
+            tenant,
+            after=page.after,
+            before=page.before,
+            model=page.model,
+            limit=page.limit + 1,
+            newest_first=page.newest_first,
         )
-        return page([response_resource(turn) for turn in found], limit)
+        return list_object([response_resource(turn) for turn in found], page.limit)
 
-    async def input_items(
-        self, tenant: str, turn: str, *, after: str | None, limit: int, order: Literal["asc", "desc"]
-    ) -> dict[str, Any]:
+    async def input_items(self, tenant: str, turn: str, page: Page) -> dict[str, Any]:
         """Return a page of a turn's own input, as a list object."""
         items = (await self.get(tenant, turn)).input
-        ordered = items if order == "asc" else items[::-1]
-        return page(behind(ordered, after)[: limit + 1], limit)
+        ordered = items[::-1] if page.newest_first else items
+        return list_object(behind(ordered, page.after)[: page.limit + 1], page.limit)
 
     async def delete(self, tenant: str, turn: str) -> dict[str, Any]:
         """Delete a turn that has ended; raise ConflictError if it has not."""

@@ -3,6 +3,7 @@
 import asyncio
 
 from turnstream.bus import Bus
+from turnstream.database import Database
 from turnstream.process import notify_ready
 from turnstream.store import Store
 from turnstream_worker.run_turn import TurnRunner
@@ -15,12 +16,13 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Run a worker until `stop` is set."""
     stack = await open_stack(settings)
     bus = await Bus.connect(settings, "worker")
-    store = await Store.connect(settings)
+    database = await Database.connect(settings)
+    store = Store(database)
     try:
         await bus.serve("stack", {"models": stack.models})
         notify_ready()
         await Worker(bus, store, TurnRunner(bus, store, stack, settings), settings).run(stop)
     finally:
         await bus.close()
-        await store.close()
+        await database.close()
         await stack.close()

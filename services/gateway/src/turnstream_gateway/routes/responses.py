@@ -1,0 +1,80 @@
+"""The routes of `/v1/responses`."""
+
+from hashlib import blake2b
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from turnstream.errors import BusUnavailableError, EventsExpiredError
+from turnstream.logs import log
+from turnstream.turns import response_resource
+from turnstream_gateway.event_stream import EventStream
+from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
+from turnstream_gateway.relay import Relay
+from turnstream_gateway.requests import CreateResponse
+from turnstream_gateway.tenants import Tenant
+from turnstream_gateway.turns import Sent, Turns
+
+
+def responses(turns: Turns) -> APIRouter:
+    """Return the routes of `/v1/responses`."""
+    router = APIRouter(prefix="/v1/responses")
+
+    @router.post("", response_model=None)
+    async def create(
+        tenant: Tenant,
+        request: Request,
+        body: CreateResponse,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
+        x_stainless_retry_count: Annotated[int, Header()] = 0,
+    ) -> Response:
+        fingerprint = blake2b(await request.body(), digest_size=16).digest()
+        relay, new = await turns.accept(tenant, body, Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0))
+        if body.stream:
+            return EventStream(relay, new=new)
+        return await _whole(turns, tenant, relay, new=new, wait=not body.background)
+
+    @router.get("")
+    async def list_responses(tenant: Tenant, page: ResponsesPageQuery) -> JSONResponse:
+        return JSONResponse(await turns.list(tenant, page))
+
+    @router.get("/{response_id}", response_model=None)
+    async def retrieve(
+        tenant: Tenant,
+        response_id: str,
+        stream: bool = False,
+        starting_after: Annotated[int, Query(ge=-1)] = -1,
+    ) -> Any:
+        turn = await turns.get(tenant, response_id)
+        if not stream:
+            return JSONResponse(response_resource(turn))
+        relay = await turns.resume(turn).__aenter__()
+        return EventStream(relay, after=starting_after)
+
+    @router.delete("/{response_id}")
+    async def delete(tenant: Tenant, response_id: str) -> JSONResponse:
+        return JSONResponse(await turns.delete(tenant, response_id))
+
+    @router.post("/{response_id}/cancel")
+    async def cancel(tenant: Tenant, response_id: str) -> JSONResponse:
+        return JSONResponse(response_resource(await turns.cancel(tenant, response_id)))
+
+    @router.get("/{response_id}/input_items")
+    async def input_items(tenant: Tenant, response_id: str, page: PageQuery) -> JSONResponse:
+        return JSONResponse(await turns.input_items(tenant, response_id, page))
+
+    return router
+
+
+async def _whole(turns: Turns, tenant: str, relay: Relay, *, new: bool, wait: bool) -> JSONResponse:
+    """Return a turn that was just accepted, once it has ended or as it is."""
+    try:
+        if wait:
+            return JSONResponse(await relay.response(new=new))
+    except (BusUnavailableError, EventsExpiredError) as error:
+        # It was accepted, and a client that is told to try again would run it twice: what is stored is the answer.
+        log.warning("relay.broken_off", turn=relay.turn, error=str(error))
+    finally:
+        await relay.__aexit__(None, None, None)
+    return JSONResponse(response_resource(await turns.get(tenant, relay.turn)))
