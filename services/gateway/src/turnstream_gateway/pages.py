@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnstream_gateway.include import Include
+
 
 class Page(BaseModel):
     """What part of a list is asked for; any other query parameter is refused."""
@@ -14,6 +16,8 @@ class Page(BaseModel):
     after: str | None = Field(None, max_length=64, pattern="^[A-Za-z0-9_-]*$")  # an id; empty is none
     limit: int = Field(20, ge=1, le=100)
     order: Literal["asc", "desc"] = "desc"
+    include: Include = Field([])  # all that there is to show is shown anyway
+    include_brackets: Include = Field([], alias="include[]")
 
     @property
     def newest_first(self) -> bool:
