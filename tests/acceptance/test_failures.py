@@ -23,7 +23,8 @@ async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
         ({"input": "hi"}, "model", "missing_required_parameter"),
         ({"model": "stand-in"}, "input", "missing_required_parameter"),
         ({"model": "stand-in", "input": []}, "input", "invalid_value"),
-        ({"model": "stand-in", "input": "hi", "colour": "red"}, "colour", "unknown_parameter"),
+        ({"model": "stand-in", "input": "hi", "n": 2}, "n", "unsupported_parameter"),
+        ({"model": "stand-in", "input": "hi", "max_tokens": 20}, "max_tokens", "unknown_parameter"),
         ({"model": "stand-in", "input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
         ({"model": "stand-in", "input": [{"type": "song"}]}, "input[0]", "invalid_value"),
         ({"model": "stand-in", "input": "hi", "temperature": 3}, "temperature", "invalid_value"),
@@ -65,7 +66,7 @@ async def test_bad_request(http: httpx.AsyncClient, body: dict[str, Any], param:
         ("DELETE", "/v1/responses", None, 405),
         ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "conversation": "conv_x"}, 404),
         ("POST", "/v1/responses", {"model": "stand-in", "input": "hi", "previous_response_id": "resp_x"}, 404),
-        ("POST", "/v1/responses", {"model": "m", "input": "x" * 600_000}, 413),
+        ("POST", "/v1/responses", {"model": "m", "input": "x" * 17_000_000}, 413),
     ],
 )
 async def test_refused(http: httpx.AsyncClient, method: str, path: str, json: Any, status: int) -> None:
@@ -86,8 +87,8 @@ async def test_endless_body(http: httpx.AsyncClient) -> None:
     """A body that does not say its length is cut off where it has become too large."""
 
     async def endless() -> AsyncIterator[bytes]:
-        for _ in range(100):
-            yield b"x" * 10_000
+        for _ in range(200):
+            yield b"x" * 100_000
 
     answer = await http.post("/v1/responses", content=endless(), headers={"content-type": "application/json"})
     assert answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
@@ -148,7 +149,7 @@ async def test_model_fails(
 
 async def test_out_of_tokens(http: httpx.AsyncClient) -> None:
     """An answer that is cut off at max_output_tokens is incomplete and says why."""
-    body = {"model": "stand-in", "input": "[stand-in tokens=50] go on", "max_output_tokens": 5}
+    body = {"model": "stand-in", "input": "[stand-in tokens=50] go on", "max_output_tokens": 16}
     response = (await http.post("/v1/responses", json=body)).json()
     assert response["status"] == "incomplete"
     assert response["incomplete_details"] == {"reason": "max_output_tokens"}

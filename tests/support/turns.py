@@ -25,6 +25,8 @@ def a_turn(attempt: int = 1) -> Turn:
         incomplete=None,
         attempt=attempt,
         handovers=0,
+        stored=True,
+        service_tier=None,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         completed_at=None,
     )

@@ -10,6 +10,7 @@
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
     │   ├── KeyTakenError        an idempotency key came with another body before
+    │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   └── ModelError           the model's provider refused or broke
@@ -102,6 +103,10 @@ class KeyTakenError(TerminalError):
     """An idempotency key came with another body before."""
 
 
+class HistoryTooLongError(TerminalError):
+    """What came before a turn is more than a turn may read."""
+
+
 class EventsExpiredError(TerminalError):
     """A log no longer holds the events that a reader asks for."""
 
@@ -111,12 +116,16 @@ class EventTooLargeError(TerminalError):
 
 
 class ModelError(TerminalError):
-    """The model's provider refused the call or broke off; `code` is the response's error code."""
+    """The model's provider refused the call or broke off; `code` is the response's error code.
 
-    def __init__(self, message: str, *, code: str = "server_error") -> None:
+    `retry_after` is in seconds; None says that asking again cannot help.
+    """
+
+    def __init__(self, message: str, *, code: str = "server_error", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+        self.retry_after = retry_after
 
 
 class BusUnavailableError(RetryableError):

@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 
+OWN_DIGITS = 32  # of an id, behind its prefix
 WELL_FORMED = r"^[A-Za-z0-9_-]{1,64}$"  # what any id looks like; anything else names nothing
 
 
@@ -16,6 +17,19 @@ def new_id(prefix: str) -> str:
     random = secrets.randbits(74)
     value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
     return f"{prefix}{value:032x}"
+
+
+def item_id(prefix: str, owner: str) -> str:
+    """Return the id of an item of a turn or a conversation, which leads back to that by `owner_of`.
+
+    So an item that is referred to is found by a primary key, with no index over items.
+    """
+    return f"{prefix}{owner.partition('_')[2]}{secrets.token_hex(6)}"
+
+
+def owner_of(item: str, prefix: str) -> str:
+    """Return the id, with this prefix, of the turn or the conversation that an item belongs to by its id."""
+    return f"{prefix}{item.partition('_')[2][:OWN_DIGITS]}"
 
 
 def first_id(prefix: str, *, seconds_ago: float) -> str:

@@ -1,10 +1,10 @@
 -- Every statement of the store. Each can be sent twice and do its work once, since an answer may be lost on the way.
 
 -- accept: store a new turn, if what it refers to is there and its key is not taken
-INSERT INTO turns (id, tenant, conversation, previous, request, input, idempotency_key, fingerprint)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8
+INSERT INTO turns (id, tenant, conversation, previous, request, input, idempotency_key, fingerprint, stored)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
 WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
-  AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2 AND output IS NOT NULL))
+  AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2 AND stored AND output IS NOT NULL))
 ON CONFLICT DO NOTHING
 RETURNING id
 
@@ -22,12 +22,12 @@ SELECT * FROM turns WHERE id = $1 AND tenant = $2
 
 -- turns_ascending: a page of a tenant's turns, oldest first; ids sort by the time they were made
 SELECT * FROM turns
-WHERE tenant = $1 AND id > coalesce($2, '') AND ($3::text IS NULL OR id < $3) AND ($4::text IS NULL OR request ->> 'model' = $4)
+WHERE tenant = $1 AND stored AND id > coalesce($2, '') AND ($3::text IS NULL OR id < $3) AND ($4::text IS NULL OR request ->> 'model' = $4)
 ORDER BY id LIMIT $5
 
 -- turns_descending: a page of a tenant's turns, newest first
 SELECT * FROM turns
-WHERE tenant = $1 AND ($2::text IS NULL OR id < $2) AND id > coalesce($3, '') AND ($4::text IS NULL OR request ->> 'model' = $4)
+WHERE tenant = $1 AND stored AND ($2::text IS NULL OR id < $2) AND id > coalesce($3, '') AND ($4::text IS NULL OR request ->> 'model' = $4)
 ORDER BY id DESC LIMIT $5
 
 -- delete_turn: delete a turn that has ended; its conversation keeps the items
@@ -58,7 +58,7 @@ UPDATE turns SET lease_owner = NULL, lease_until = NULL, handovers = handovers +
 WITH finished AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
-        output = $4, usage = $5, error = $6, incomplete = $7,
+        output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
         completed_at = coalesce(completed_at, now()), lease_owner = NULL, lease_until = NULL
     WHERE id = $1 AND attempt = $2 AND output IS NULL
     RETURNING id, conversation, status, completed_at
@@ -82,21 +82,36 @@ UPDATE turns SET status = 'cancelled', completed_at = now()
 WHERE id = $1 AND tenant = $2 AND status IN ('queued', 'running')
 RETURNING *
 
--- chain: the turns that a turn follows, and itself last
-WITH RECURSIVE chain AS (
-    SELECT id, previous, conversation, input, output, 1 AS depth FROM turns WHERE id = $1 AND tenant = $2
-    UNION ALL
-    SELECT turns.id, turns.previous, turns.conversation, turns.input, turns.output, depth + 1
-    FROM turns JOIN chain ON turns.id = chain.previous
-    WHERE turns.tenant = $2 AND depth < $3
-)
-SELECT * FROM chain ORDER BY depth DESC
+-- forget: erase what a turn asked and answered
+UPDATE turns SET request = $2, input = '[]', output = '[]' WHERE id = $1
 
--- items_before: a conversation's items up to a turn's own (all of them if it has none)
-SELECT data FROM items
+-- chain: the turns that a turn follows, and itself last; without their content if they are too many or too large
+WITH RECURSIVE chain AS (
+    SELECT id, previous, conversation, input, output, 1 AS depth, octet_length(input::text) + coalesce(octet_length(output::text), 0) AS size
+    FROM turns WHERE id = $1 AND tenant = $2
+    UNION ALL
+    SELECT turns.id, turns.previous, turns.conversation, turns.input, turns.output, depth + 1,
+        size + octet_length(turns.input::text) + coalesce(octet_length(turns.output::text), 0)
+    FROM turns JOIN chain ON turns.id = chain.previous
+    WHERE turns.tenant = $2 AND depth <= $3 AND size <= $4
+), bounded AS (
+    SELECT max(depth) <= $3 AND max(size) <= $4 AS fits FROM chain
+)
+SELECT id, conversation, CASE WHEN fits THEN input END AS input, CASE WHEN fits THEN output END AS output
+FROM chain CROSS JOIN bounded ORDER BY depth DESC
+
+-- items_before: a conversation's items up to a turn's own (all if it has none); without content if they are too large
+SELECT CASE WHEN sum(octet_length(data::text)) OVER () <= $3 THEN data END AS data FROM items
 WHERE conversation = $1
   AND position < coalesce((SELECT min(position) FROM items WHERE conversation = $1 AND turn = $2), 9223372036854775807)
 ORDER BY position
+
+-- referenced: those of these items that stand in a tenant's conversations
+SELECT items.data FROM items JOIN conversations ON conversations.id = items.conversation
+WHERE conversations.id = ANY($1::text[]) AND conversations.tenant = $2 AND items.id = ANY($3::text[])
+
+-- referenced_turns: what a tenant's turns hold
+SELECT input, output FROM turns WHERE id = ANY($1::text[]) AND tenant = $2 AND stored
 
 -- create_conversation: store a conversation with its first items
 WITH created AS (
@@ -146,3 +161,6 @@ SELECT data FROM items
 WHERE conversation = $1
   AND position < coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 9223372036854775807)
 ORDER BY position DESC LIMIT $3
+
+-- secret: read a secret of the deployment
+SELECT value FROM secrets WHERE name = $1

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from turnstream.database import Database, Row, named_queries
-from turnstream.errors import FencedError, KeyTakenError
+from turnstream.errors import FencedError, HistoryTooLongError, KeyTakenError
+from turnstream.ids import owner_of
 from turnstream.turns import Conversation, Item, Outcome, Turn
 
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
@@ -32,6 +33,7 @@ class Store:
         *,
         conversation: str | None,
         previous: str | None,
+        stored: bool = True,
         key: str | None = None,
         fingerprint: bytes | None = None,
     ) -> str | None:
@@ -40,7 +42,7 @@ class Store:
         Returns None, and stores nothing, if what it refers to is not this tenant's or has not ended. Raises
         KeyTakenError if the key came with another body, by its fingerprint, before.
         """
-        values = (turn, tenant, conversation, previous, request, items, key, fingerprint)
+        values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored)
         if await self._run("accept", *values):
             return turn
         # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.
@@ -118,6 +120,7 @@ class Store:
             outcome.incomplete,
             [item["id"] for item in items],
             items,
+            outcome.service_tier,
         )
         # No row: fenced, or the statement was sent twice because its first answer was lost.
         rows = rows or await self._run("finished", turn.id, turn.attempt)
@@ -131,34 +134,61 @@ class Store:
             usage=outcome.usage,
             error=outcome.error,
             incomplete=outcome.incomplete,
+            service_tier=outcome.service_tier,
         )
 
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
         return _turn(await self._run("cancel", turn, tenant))
 
-    async def history(self, turn: Turn) -> list[Item] | None:
-        """Return the items that stand before a turn's own input, or None if its conversation is gone."""
+    async def forget(self, turn: Turn) -> None:
+        """Erase what a turn that has ended asked and answered; only that it was there stays."""
+        await self._run("forget", turn.id, {"model": turn.request["model"], "store": False})
+
+    async def referenced(self, tenant: str, items: list[str], conversation: str | None) -> dict[str, Item]:
+        """Return those of these items that stand in the tenant's turns and conversations, by id."""
+        turns = [owner_of(item, "resp_") for item in items]
+        conversations = [owner_of(item, "conv_") for item in items] + [conversation]
+        found = [row["data"] for row in await self._run("referenced", conversations, tenant, items)]
+        for row in await self._run("referenced_turns", turns, tenant):
+            found += [*row["input"], *(row["output"] or [])]
+        return {item["id"]: item for item in found if item["id"] in items}
+
+    async def history(self, turn: Turn, limit: int) -> list[Item] | None:
+        """Return the items that stand before a turn's own input, or None if its conversation is gone.
+
+        Raises HistoryTooLongError for more than `limit` bytes of them, or more than CHAIN_LIMIT turns in a chain.
+        """
         if turn.conversation:
             if await self.conversation(turn.tenant, turn.conversation) is None:
                 return None
-            rows = await self._run("items_before", turn.conversation, turn.id)
-            return [row["data"] for row in rows]
+            return await self._items_before(turn.conversation, turn.id, limit)
         if turn.previous:
-            return await self._chain(turn.tenant, turn.previous)
+            return await self._chain(turn.tenant, turn.previous, limit)
         return []
 
-    async def _chain(self, tenant: str, last: str) -> list[Item]:
-        chain = await self._run("chain", last, tenant, CHAIN_LIMIT)
+    async def _items_before(self, conversation: str, turn: str, limit: int) -> list[Item]:
+        rows = await self._run("items_before", conversation, turn, limit)
+        if rows and rows[0]["data"] is None:
+            raise HistoryTooLongError(f"{conversation} holds more than {limit} bytes")
+        return [row["data"] for row in rows]
+
+    async def _chain(self, tenant: str, last: str, limit: int) -> list[Item]:
+        chain = await self._run("chain", last, tenant, CHAIN_LIMIT, limit)
+        if chain and chain[0]["input"] is None:
+            raise HistoryTooLongError(f"{last} follows more than {CHAIN_LIMIT} turns or {limit} bytes")
         items: list[Item] = []
         if chain and chain[0]["conversation"]:
             # The chain begins in a conversation, which is its past.
-            rows = await self._run("items_before", chain[0]["conversation"], chain[0]["id"])
-            items += [row["data"] for row in rows]
+            items += await self._items_before(chain[0]["conversation"], chain[0]["id"], limit)
         for row in chain:
             items += row["input"]
             items += row["output"] or []
         return items
+
+    async def secret(self, name: str) -> bytes:
+        """Return a secret of the deployment, which its migrations made."""
+        return bytes((await self._run("secret", name))[0]["value"])
 
     # Conversations
 

@@ -28,6 +28,8 @@ class Turn:
     incomplete: dict[str, Any] | None  # why it is incomplete
     attempt: int  # how often it was claimed
     handovers: int  # how often a worker that was stopped gave it up
+    stored: bool  # whether its content is kept when it has ended, and shown
+    service_tier: str | None  # the provider's, that it ran in
     created_at: datetime
     completed_at: datetime | None
 
@@ -51,6 +53,7 @@ class Outcome:
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     incomplete: dict[str, Any] | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +75,32 @@ class Conversation:
 _REPEATED: dict[str, Any] = {
     "model": None,
     "instructions": None,
+    "prompt": None,
     "tools": [],
     "tool_choice": "auto",
     "parallel_tool_calls": True,
     "max_output_tokens": None,
+    "max_tool_calls": None,
     "temperature": 1.0,
     "top_p": 1.0,
-    "metadata": {},
+    "top_logprobs": 0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
+    "text": {"format": {"type": "text"}},
+    "truncation": "disabled",
+    "metadata": {},
     "user": None,
     "safety_identifier": None,
     "prompt_cache_key": None,
     "background": False,
-    # What the API does not take yet has only its default.
-    "truncation": "disabled",
-    "text": {"format": {"type": "text"}},
-    "top_logprobs": 0,
-    "reasoning": None,
-    "max_tool_calls": None,
     "store": True,
-    "service_tier": "default",
 }
 
 
 def response_resource(turn: Turn) -> dict[str, Any]:
     """Return a turn as the API's response, with every field that the Open Responses specification requires."""
+    asked = turn.request
+    reasoning = asked.get("reasoning")
     return {
         "id": turn.id,
         "object": "response",
@@ -110,5 +113,7 @@ def response_resource(turn: Turn) -> dict[str, Any]:
         "output": turn.output or [],
         "error": turn.error,
         "usage": turn.usage,
-        **(_REPEATED | turn.request),
+        "reasoning": {"effort": None, "summary": None, **reasoning} if reasoning is not None else None,
+        "service_tier": turn.service_tier or "default",
+        **{name: asked.get(name, default) for name, default in _REPEATED.items()},
     }

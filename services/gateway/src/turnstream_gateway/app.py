@@ -17,6 +17,7 @@ from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.questions import Questions
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
 from turnstream_gateway.routes.models import models
@@ -52,10 +53,11 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
         )
     store = Store(database)
     known_models = Models(bus, settings.models_ttl)
-    turns = Turns(bus, store, known_models, settings)
+    questions = Questions(store)
+    turns = Turns(bus, store, known_models, questions, settings)
     app.include_router(responses(turns))
     app.include_router(events(turns))
-    app.include_router(conversations(Conversations(store)))
+    app.include_router(conversations(Conversations(store, questions)))
     app.include_router(models(known_models))
     app.include_router(service(bus, database))
     return app

@@ -8,6 +8,7 @@ from turnstream.ids import is_well_formed, new_id
 from turnstream.store import Store
 from turnstream.turns import Conversation, Item
 from turnstream_gateway.pages import Page, list_object
+from turnstream_gateway.questions import Questions
 from turnstream_gateway.requests import CreateConversation, CreateItems, UpdateConversation
 
 
@@ -16,11 +17,13 @@ class Conversations:
     """A tenant's conversations. Every method raises NotFoundError for what is not this tenant's."""
 
     store: Store
+    questions: Questions
 
     async def create(self, tenant: str, body: CreateConversation) -> Conversation:
         """Store a new conversation."""
-        items = [item.item() for item in body.items or []]
-        return await self.store.create_conversation(new_id("conv_"), tenant, body.metadata or {}, items)
+        conversation = new_id("conv_")
+        items = await self.questions.items(tenant, conversation, body.items, param="items")
+        return await self.store.create_conversation(conversation, tenant, body.metadata or {}, items)
 
     async def get(self, tenant: str, conversation: str) -> Conversation:
         """Return a conversation."""
@@ -54,7 +57,7 @@ class Conversations:
     async def add_items(self, tenant: str, conversation: str, body: CreateItems) -> dict[str, Any]:
         """Add items to a conversation; return them as a list object."""
         await self.get(tenant, conversation)
-        items = [item.item() for item in body.items]
+        items = await self.questions.items(tenant, conversation, body.items, conversation=conversation, param="items")
         await self.store.add_items(tenant, conversation, items)
         return list_object(items, len(items))
 

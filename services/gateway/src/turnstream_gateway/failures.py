@@ -45,7 +45,7 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _answer(InvalidRequestError("The body is not valid JSON.", code="invalid_json"))
-    param = _param(first["loc"])
+    param = _param(first, error.body)
     messages = {
         "extra_forbidden": f"Unknown parameter: '{param}'.",
         "missing": f"Missing required parameter: '{param}'.",
@@ -54,11 +54,19 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     return _answer(InvalidRequestError(message, code=CODES.get(first["type"], "invalid_value"), param=param))
 
 
-def _param(place: tuple[Any, ...]) -> str:
-    """Return a place in a body as `input[0].content`; what pydantic says of unions' branches stands in no body."""
-    steps = [step for step in place[1:] if isinstance(step, int) or step.isidentifier()]
-    tags = {"message", "function_call", "function_call_output", "str", "FunctionChoice"}
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps if step not in tags)
+def _param(error: dict[str, Any], body: Any) -> str:
+    """Return the place of an error as `input[0].content`: what pydantic says of unions' branches stands in no body."""
+    kind, *steps = error["loc"]
+    if kind != "body":
+        return str(steps[0])
+    path, within = "", body
+    for place, step in enumerate(steps):
+        if isinstance(within, list) and isinstance(step, int) and step < len(within):
+            path, within = f"{path}[{step}]", within[step]
+        elif isinstance(within, dict) and step in within:
+            path, within = f"{path}.{step}", within[step]
+        elif error["type"] == "missing" and place == len(steps) - 1:
+            path = f"{path}.{step}"
     return path.lstrip(".") or "body"
 
 

@@ -1,168 +1,22 @@
 """What a client may send, made canonical as it is read: text becomes items, references become ids."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import orjson
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, model_validator
 
-from turnstream import ids
-from turnstream.ids import new_id
-from turnstream.turns import Item
+from turnstream.errors import InvalidRequestError
+from turnstream_gateway.bodies import Body, Id, Metadata, Name, Strict
+from turnstream_gateway.include import Include
+from turnstream_gateway.items import InputFile, InputImage, InputItem, InputText
+from turnstream_gateway.tools import ToolChoice, Tools, check_tools
 
 ITEMS_LIMIT = 1000  # items in one input
 NEW_ITEMS_LIMIT = 20  # items put into a conversation at a time
-TOOLS_LIMIT = 128
-DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it asks in a few
+VARIABLES_LIMIT = 100
 
-type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
-type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 type Label = Annotated[str, StringConstraints(max_length=256)]  # what a client calls something
-type Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-    Field(max_length=16),
-]
-
-
-def _depth(value: Any) -> int:
-    """Return how many lists and objects stand in each other, counted level by level."""
-    depth, level = 0, [value]
-    while level := [thing for thing in level if isinstance(thing, dict | list)]:
-        depth += 1
-        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
-    return depth
-
-
-class Strict(BaseModel):
-    """A body in which every field is known: an unknown one is refused, never dropped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        """Take a null for a field that was left out: SDKs send back items with all the fields that they know."""
-        return (
-            {key: set_to for key, set_to in value.items() if set_to is not None} if isinstance(value, dict) else value
-        )
-
-
-class Body(Strict):
-    """A whole body, which must be fit to be stored as JSON again."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:
-        try:
-            orjson.dumps(value)
-        except (orjson.JSONEncodeError, RecursionError) as error:
-            raise ValueError("it holds a number or a character that JSON cannot carry") from error
-        if _depth(value) > DEPTH_LIMIT:
-            raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
-        return value
-
-
-class TextPart(Strict):
-    """A part of a message that is text."""
-
-    type: Literal["input_text", "output_text", "text"]
-    text: str
-    annotations: list[dict[str, Any]] | None = None
-    logprobs: list[dict[str, Any]] | None = None
-
-
-def _as_parts(value: Any) -> Any:
-    return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
-
-
-type Parts = Annotated[list[TextPart], BeforeValidator(_as_parts)]
-
-
-class Message(Strict):
-    """A message of somebody."""
-
-    type: Literal["message"] = "message"
-    id: str | None = None
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Parts
-    status: Literal["in_progress", "completed", "incomplete"] = "completed"
-
-    def item(self) -> Item:
-        """Return it as it is stored: an assistant's text is output, anybody else's input."""
-        kind = "output_text" if self.role == "assistant" else "input_text"
-        content = [{"type": kind, "text": part.text, **_extras(part, kind)} for part in self.content]
-        return {
-            "type": "message",
-            "id": new_id("msg_"),
-            "status": self.status,
-            "role": self.role,
-            "content": content,
-        }
-
-
-def _extras(part: TextPart, kind: str) -> dict[str, Any]:
-    if kind == "input_text":
-        return {}
-    return {"annotations": part.annotations or [], "logprobs": part.logprobs or []}
-
-
-class FunctionCall(Strict):
-    """A call that a model made earlier."""
-
-    type: Literal["function_call"]
-    id: str | None = None
-    call_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    name: Name
-    arguments: str
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
-
-    def item(self) -> Item:
-        """Return it as it is stored."""
-        status = self.status or "completed"
-        return {**self.model_dump(exclude_none=True), "id": new_id("fc_"), "status": status}
-
-
-class FunctionCallOutput(Strict):
-    """What a client's function returned for a call."""
-
-    type: Literal["function_call_output"]
-    id: str | None = None
-    call_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    output: Parts | str
-    status: Literal["in_progress", "completed", "incomplete"] | None = None
-
-    def item(self) -> Item:
-        """Return it as it is stored."""
-        output = [{"type": "input_text", "text": part.text} for part in self.output if isinstance(part, TextPart)]
-        return {
-            "type": "function_call_output",
-            "id": new_id("fco_"),
-            "call_id": self.call_id,
-            "output": self.output if isinstance(self.output, str) else output,
-            "status": self.status or "completed",
-        }
-
-
-def _item_type(value: Any) -> str | None:
-    kind = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", None)
-    return kind if isinstance(kind, str) else None
-
-
-type InputItem = Annotated[
-    Annotated[Message, Tag("message")]
-    | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")],
-    Discriminator(_item_type),
-]
+type ShortLabel = Annotated[str, StringConstraints(max_length=64)]
+type Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 def _as_items(value: Any) -> Any:
@@ -172,69 +26,216 @@ def _as_items(value: Any) -> Any:
 type Input = Annotated[list[InputItem], BeforeValidator(_as_items), Field(min_length=1, max_length=ITEMS_LIMIT)]
 
 
-class FunctionTool(Strict):
-    """A function that the client runs itself."""
-
-    type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class FunctionChoice(Strict):
-    """The one function that the model is to call."""
-
-    type: Literal["function"]
-    name: Name
-
-
 def _as_id(value: Any) -> Any:
     return value.get("id") if isinstance(value, dict) and set(value) == {"id"} else value
 
 
-class CreateResponse(Body):
-    """The body of `POST /v1/responses`."""
+type ConversationId = Annotated[Id, BeforeValidator(_as_id)]
 
-    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    input: Input
-    instructions: str | None = None
-    conversation: Annotated[Id | None, BeforeValidator(_as_id)] = None
+
+# Parameters that are objects
+
+
+class PlainText(Strict):
+    """Text in no particular form."""
+
+    type: Literal["text"]
+
+
+class JsonObject(Strict):
+    """Some JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchema(Strict):
+    """JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    name: Name
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool = False
+
+
+class Text(Strict):
+    """The form of the text that the model writes."""
+
+    format: Annotated[PlainText | JsonObject | JsonSchema, Discriminator("type")] = PlainText(type="text")
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningOptions(Strict):
+    """How much the model is to think, and whether its thoughts are summed up."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class StreamOptions(Strict):
+    """How the stream is sent."""
+
+    include_obfuscation: bool = True
+
+
+type Variable = str | Annotated[InputText | InputImage | InputFile, Discriminator("type")]
+
+
+class PromptReference(Strict):
+    """A stored prompt, and what to put into its places."""
+
+    id: Id
+    version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = None
+    variables: Annotated[dict[ShortLabel, Variable], Field(max_length=VARIABLES_LIMIT)] = Field({})
+
+
+class CompactionEntry(Strict):
+    """Sum up what came before once it has grown to so many tokens."""
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[int, Field(ge=1000)]
+
+
+# What a model is asked
+
+# Parameters of chat completions that Turnstream sets itself, and what sets them.
+INSTEAD = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+    "reasoning_effort": "reasoning.effort",
+    "logprobs": "include",
+    "functions": "tools",
+    "function_call": "tool_choice",
+}
+REFUSED = {
+    "n": "A response has one answer.",
+    "modalities": "Answers are text.",
+    "audio": "Answers are text.",
+    "guardrails": "Guardrails are not available, and nothing is to run as if they were.",
+}
+# What is not asked of the model, or stands elsewhere in a turn's row.
+_NOT_KEPT = {"input", "conversation", "previous_response_id", "stream", "prompt", "instructions", "tools", "text"}
+
+
+class Question(Body):
+    """What a model is asked; the body of `POST /v1/responses/compact`."""
+
+    model: Model
+    input: Input | None = None
+    instructions: str | Annotated[list[InputItem], Field(min_length=1, max_length=ITEMS_LIMIT)] | None = None
+    conversation: ConversationId | None = None
     previous_response_id: Id | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=TOOLS_LIMIT)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    prompt_cache_key: ShortLabel | None = None
+
+    @model_validator(mode="after")
+    def _one_past(self) -> Self:
+        if self.conversation and self.previous_response_id:
+            raise InvalidRequestError(
+                "'conversation' and 'previous_response_id' cannot be used together: both say what came before.",
+                code="mutually_exclusive",
+                param="previous_response_id",
+            )
+        return self
+
+    @property
+    def has_past(self) -> bool:
+        """Whether something comes before its input."""
+        return self.conversation is not None or self.previous_response_id is not None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what a turn keeps of it, as JSON: what was set, but for what stands elsewhere in the turn's row."""
+        return self.model_dump(mode="json", exclude=_NOT_KEPT | set(self.model_extra or ()), exclude_none=True)
+
+
+class CountTokens(Question):
+    """The body of `POST /v1/responses/input_tokens`."""
+
+    tools: Tools = Field([])
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    text: Text | None = None
+    reasoning: ReasoningOptions | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    @model_validator(mode="after")
+    def _choosable(self) -> Self:
+        check_tools(self.tools, self.tool_choice)
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what a turn keeps of it."""
+        kept = super().parameters()
+        if self.tools:  # with their nulls, which the specification requires
+            kept["tools"] = [tool.model_dump(mode="json") for tool in self.tools]
+        if self.text:
+            verbosity = {"verbosity": self.text.verbosity} if self.text.verbosity else {}
+            kept["text"] = {"format": self.text.format.model_dump(mode="json", by_alias=True), **verbosity}
+        return kept
+
+
+class CreateResponse(CountTokens):
+    """The body of `POST /v1/responses`. What the API does not know goes to the model's provider as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    prompt: PromptReference | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    include: Include = Field([])
     user: Label | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    safety_identifier: ShortLabel | None = None
+    max_output_tokens: Annotated[int, Field(ge=16)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
+    # Llama Stack's limit of model calls in a turn. One is all that a turn makes.
+    max_infer_iters: Annotated[int, Field(ge=1)] | None = None
     metadata: Metadata | None = None
-    store: Literal[True] | None = None
+    store: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    context_management: Annotated[list[CompactionEntry], Field(max_length=1)] | None = None
     background: bool | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.background and self.store is False:
+            message = "A background response has to be stored: it is read when it has ended."
+            raise InvalidRequestError(message, code="invalid_value", param="store")
+        if self.input is None and not (self.has_past or self.prompt):
+            message = "Missing required parameter: 'input'."
+            raise InvalidRequestError(message, code="missing_required_parameter", param="input")
+        if self.stream_options and not self.stream:
+            message = "'stream_options' is for responses with 'stream' set to true."
+            raise InvalidRequestError(message, code="invalid_value", param="stream_options")
+        for name in self.model_extra or ():
+            if name in INSTEAD:
+                message = f"Unknown parameter: '{name}'. Use '{INSTEAD[name]}'."
+                raise InvalidRequestError(message, code="unknown_parameter", param=name)
+            if name in REFUSED:
+                message = f"Unsupported parameter: '{name}'. {REFUSED[name]}"
+                raise InvalidRequestError(message, code="unsupported_parameter", param=name)
+        return self
 
     def parameters(self) -> dict[str, Any]:
-        """Return what the turn keeps of it, as JSON: what was set, but for where it stands and how it is delivered."""
-        elsewhere = {"input", "conversation", "previous_response_id", "stream"}
-        kept = self.model_dump(mode="json", exclude=elsewhere, exclude_none=True)
-        if self.tools:
-            kept["tools"] = [tool.model_dump(mode="json") for tool in self.tools]
-        return kept
+        """Return what a turn keeps of it."""
+        kept = super().parameters()
+        return {**kept, "provider": self.model_extra} if self.model_extra else kept
 
-    def items(self) -> list[Item]:
-        """Return the input as it is stored."""
-        return [item.item() for item in self.input]
+
+# Conversations
 
 
 class CreateConversation(Body):
     """The body of `POST /v1/conversations`."""
 
     metadata: Metadata | None = None
-    items: Annotated[list[InputItem], Field(max_length=NEW_ITEMS_LIMIT)] | None = None
+    items: Annotated[list[InputItem], Field(max_length=NEW_ITEMS_LIMIT)] = Field([])
 
 
 class UpdateConversation(Body):

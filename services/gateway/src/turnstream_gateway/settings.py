@@ -12,7 +12,7 @@ class GatewaySettings(Settings):
 
     http_host: str = Field("127.0.0.1", description="address to listen on; loopback only, as nobody is asked for a key")
     http_port: int = Field(8321, ge=0, le=65535, description="port to listen on")
-    body_limit: PositiveInt = Field(512 << 10, description="bytes a request's body may have")
+    body_limit: PositiveInt = Field(16 << 20, description="bytes a request's body may have")
     cors_origins: list[str] = Field([], description='web pages that may call the API, as JSON: ["https://..."]')
     retry_window: PositiveFloat = Field(600, description="seconds in which a client's own retry joins what it began")
     accept_patience: PositiveFloat = Field(5, description="seconds to go on queueing a turn before it is refused")

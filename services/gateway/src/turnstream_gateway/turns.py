@@ -9,7 +9,6 @@ from turnstream.bus import Bus
 from turnstream.errors import (
     BusUnavailableError,
     ConflictError,
-    InvalidRequestError,
     KeyTakenError,
     NotFoundError,
     UnavailableError,
@@ -20,6 +19,7 @@ from turnstream.store import Store
 from turnstream.turns import Turn, response_resource
 from turnstream_gateway.models import Models
 from turnstream_gateway.pages import Page, ResponsesPage, behind, list_object
+from turnstream_gateway.questions import Asked, Questions
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
@@ -44,6 +44,7 @@ class Turns:
     bus: Bus
     store: Store
     models: Models
+    questions: Questions
     settings: GatewaySettings
 
     async def accept(self, tenant: str, body: CreateResponse, sent: Sent) -> tuple[Relay, bool]:
@@ -57,9 +58,10 @@ class Turns:
         if sent.again and not sent.key and (begun := await self._begun(tenant, sent)):
             return await self._join(tenant, begun), False
         turn = new_id("resp_")
+        asked = await self.questions.read(tenant, turn, body)
         relay = await self.relay(tenant, turn).__aenter__()
         try:
-            stored = await self._store(tenant, turn, body, sent)
+            stored = await self._store(tenant, turn, body, asked, sent)
             if stored == turn:
                 await self._enqueue(tenant, turn)
                 return relay, True
@@ -70,10 +72,17 @@ class Turns:
         return await self._join(tenant, stored), False
 
     async def get(self, tenant: str, turn: str) -> Turn:
-        """Return a turn; raise NotFoundError if it is not this tenant's."""
+        """Return a turn; raise NotFoundError if it is not this tenant's, or was not to be stored."""
         found = await self.store.turn(tenant, turn) if is_well_formed(turn) else None
-        if found is None:
+        if found is None or not found.stored:
             raise NotFoundError(f"Response '{turn}' was not found.", code="response_not_found")
+        return found
+
+    async def accepted(self, tenant: str, turn: str) -> Turn:
+        """Return a turn that its client has just been given, also one that is not to be stored."""
+        found = await self.store.turn(tenant, turn)
+        if found is None:
+            raise UnavailableError("The turn was taken back. Try again.")
         return found
 
     async def cancel(self, tenant: str, turn: str) -> Turn:
@@ -138,9 +147,7 @@ class Turns:
 
     async def _join(self, tenant: str, begun: str) -> Relay:
         """Return the relay of a turn that the same request began before, entered."""
-        turn = await self.store.turn(tenant, begun)
-        if turn is None:
-            raise UnavailableError("The first try of this request is being taken back. Try again.")
+        turn = await self.accepted(tenant, begun)
         if turn.attempt == 0 and not turn.ended:
             # Its gateway may have died before it was queued; if it was, the same message id queues it once.
             try:
@@ -149,20 +156,15 @@ class Turns:
                 raise UnavailableError("The queue is not available. Try again.") from error
         return await self.resume(turn).__aenter__()
 
-    async def _store(self, tenant: str, turn: str, body: CreateResponse, sent: Sent) -> str:
+    async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> str:
         conversation, previous = body.conversation, body.previous_response_id
-        if conversation and previous:
-            raise InvalidRequestError(
-                "'conversation' and 'previous_response_id' cannot be used together: both say what came before.",
-                code="mutually_exclusive",
-                param="previous_response_id",
-            )
         try:
             stored = await self.store.accept(
                 turn,
                 tenant,
-                body.parameters(),
-                body.items(),
+                asked.parameters,
+                asked.items,
+                stored=body.store is not False,
                 conversation=conversation,
                 previous=previous,
                 key=sent.key,

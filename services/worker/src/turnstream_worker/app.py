@@ -6,7 +6,10 @@ from turnstream.bus import Bus
 from turnstream.database import Database
 from turnstream.process import notify_ready
 from turnstream.store import Store
+from turnstream_worker.attachments import Attachments
+from turnstream_worker.engine import Engine
 from turnstream_worker.run_turn import TurnRunner
+from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.stack import open_stack
 from turnstream_worker.worker import Worker
@@ -21,7 +24,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     try:
         await bus.serve("stack", {"models": stack.models})
         notify_ready()
-        await Worker(bus, store, TurnRunner(bus, store, stack, settings), settings).run(stop)
+        engine = Engine(stack, Attachments(), Sealing(await store.secret("sealing")), settings)
+        await Worker(bus, store, TurnRunner(bus, store, engine, settings), settings).run(stop)
     finally:
         await bus.close()
         await database.close()

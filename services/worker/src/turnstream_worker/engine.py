@@ -1,134 +1,169 @@
 """The turn engine: the items so far go to the model, and its answer becomes the turn's output."""
 
-from dataclasses import dataclass
+import asyncio
+import random
+from dataclasses import dataclass, replace
 from typing import Any
 
-from turnstream.ids import new_id
+import orjson
+
+from turnstream.errors import ModelError
+from turnstream.ids import item_id
+from turnstream.logs import log
 from turnstream.turns import Item, Outcome, Turn
-from turnstream_worker.chat_stream import Chunk
-from turnstream_worker.messages import chat_messages, chat_tool_choice, chat_tools
+from turnstream_worker.answer import Answer
+from turnstream_worker.attachments import Attachments
+from turnstream_worker.chat_request import chat_request
+from turnstream_worker.messages import Message, Reader
 from turnstream_worker.output import Output
+from turnstream_worker.sealing import Sealing
+from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.stack import Stack
+from turnstream_worker.summary import sum_up_conversation, sum_up_thoughts
+from turnstream_worker.truncation import without_middle
+from turnstream_worker.usage import Usage
 
-# A chat completion's reasons to finish that leave an answer incomplete, by the specification's names.
-INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# Parameters that a chat completion takes by the same name.
-PASSED_ON = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "user",
-    "safety_identifier",
-    "prompt_cache_key",
-)
+TOO_LONG = "context_length_exceeded"
+SEALED_REASONING = "reasoning.encrypted_content"
+TRUNCATIONS = 8  # times that a conversation is made shorter; a tenth of it is left then
+BYTES_A_TOKEN = 4  # of a conversation as JSON, at least half of what any tokenizer makes of it
+JITTER = 0.25  # share of a pause that is left to chance, so that turns refused together do not come back together
 
 
-@dataclass(slots=True)
-class _Call:
-    """A function call as its pieces arrive."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What turns are run on."""
 
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
+    stack: Stack
+    attachments: Attachments
+    sealing: Sealing
+    settings: WorkerSettings
+
+    async def run(self, turn: Turn, history: list[Item], output: Output) -> Outcome:
+        """Run a turn's model calls, stream what they say into `output`, and return how the turn ends.
+
+        An answer larger than `max_output` characters is cut off and incomplete. Raises ModelError if the model fails.
+        """
+        usage = Usage()
+        items = await self._read(turn, history)
+        items = await self._compacted(turn, items, output, usage)
+        answer = await self._answer(turn, items, output, usage)
+        return replace(answer.outcome(), usage=usage.shown())
+
+    async def count_tokens(self, turn: Turn, history: list[Item]) -> int:
+        """Return how many tokens a model reads for a turn, as its provider counts them. Raises ModelError."""
+        return await self._count(turn, await self._read(turn, history))
+
+    async def compact(self, turn: Turn, history: list[Item]) -> tuple[list[Item], dict[str, Any] | None]:
+        """Return the user's messages and the item that all before stands in, and the usage. Raises ModelError."""
+        usage = Usage()
+        items = await self._read(turn, history)
+        sealed = await self._sum_up(turn, items, usage)
+        kept = [item for item in items if item.get("role") == "user"]
+        return [*kept, {"type": "compaction", "id": item_id("cmp_", turn.id), **sealed}], usage.shown()
+
+    async def _read(self, turn: Turn, history: list[Item]) -> list[Item]:
+        """Return all that the model is to read, with what it refers to."""
+        return await self.attachments.resolve(_preface(turn.request) + since_compaction(history) + turn.input)
+
+    # Compaction
+
+    async def _compacted(self, turn: Turn, items: list[Item], output: Output, usage: Usage) -> list[Item]:
+        """Return the items with all that came before summed up, if they have grown to what the client said."""
+        for entry in turn.request.get("context_management", ()):
+            threshold = entry["compact_threshold"]
+            likely = len(orjson.dumps(items)) // BYTES_A_TOKEN * 2 >= threshold
+            if likely and await self._count(turn, items) >= threshold:
+                item = output.put("compaction", "cmp_", **await self._sum_up(turn, items, usage))
+                preface, own = len(_preface(turn.request)), len(items) - len(turn.input)
+                return [*items[:preface], item, *items[own:]]
+        return items
+
+    async def _sum_up(self, turn: Turn, items: list[Item], usage: Usage) -> dict[str, str]:
+        messages = self._reader(turn).messages(items)
+        summary = await sum_up_conversation(self.stack, turn.request["model"], messages, usage)
+        return {"encrypted_content": self.sealing.seal(turn.tenant, summary)}
+
+    async def _count(self, turn: Turn, items: list[Item]) -> int:
+        # Only the provider knows its tokenizer and template. It counts what it reads, whatever it goes on to say.
+        request = {**chat_request(turn.request, self._reader(turn).messages(items)), "max_tokens": 1}
+        counted: int | None = None
+        async for chunks in self.stack.chat(request):
+            for chunk in chunks:
+                counted = (chunk.get("usage") or {}).get("prompt_tokens", counted)
+        if counted is None:
+            raise ModelError("The model's provider does not count tokens.")
+        return counted
+
+    # The answer
+
+    async def _answer(self, turn: Turn, items: list[Item], output: Output, usage: Usage) -> Answer:
+        """Return the model's answer, asked again where its provider says that this may help, and nothing was shown."""
+        asked, shown = turn.request, output.size
+        tries, truncations = 1, 0
+        while True:
+            answer = Answer(asked, output, limit=self.settings.max_output)
+            try:
+                await self._stream(turn, self._reader(turn).messages(items), answer, output, usage)
+            except ModelError as error:
+                if output.size > shown:
+                    raise
+                if error.code == TOO_LONG and asked.get("truncation") == "auto" and truncations < TRUNCATIONS:
+                    truncations += 1
+                    items = _shortened(items, error)
+                elif error.retry_after is not None and tries < self.settings.model_tries:
+                    tries += 1
+                    log.warning("model.retry", turn=turn.id, code=error.code, seconds=error.retry_after)
+                    await asyncio.sleep(error.retry_after * (1 + JITTER * random.random()))  # noqa: S311 - no secret
+                else:
+                    raise
+            else:
+                return answer
+            finally:
+                usage.add(answer.usage)
+
+    async def _stream(self, turn: Turn, messages: list[Message], answer: Answer, output: Output, usage: Usage) -> None:
+        async for chunks in self.stack.chat(chat_request(turn.request, messages)):
+            for chunk in chunks:
+                if answer.ends_thoughts(chunk):
+                    await self._end_thoughts(turn, output, usage)
+                    answer.thinking = False
+                answer.read(chunk)
+            await output.room()
+            if answer.full:
+                break
+
+    async def _end_thoughts(self, turn: Turn, output: Output, usage: Usage) -> None:
+        """Close a whole reasoning item, summed up and sealed as far as that is asked for."""
+        thoughts, asked = output.written, turn.request
+        if style := asked.get("reasoning", {}).get("summary"):
+            async for text in sum_up_thoughts(self.stack, asked["model"], thoughts, style, usage):
+                output.text("summary_text", text)
+        sealed = SEALED_REASONING in asked.get("include", ())
+        fields = {"encrypted_content": self.sealing.seal(turn.tenant, thoughts)} if sealed else {}
+        output.close_item("completed", **fields)
+
+    def _reader(self, turn: Turn) -> Reader:
+        return Reader(self.sealing, turn.tenant)
 
 
-async def run_engine(turn: Turn, history: list[Item], stack: Stack, output: Output, max_output: int) -> Outcome:
-    """Run the turn's model call; stream its text into `output` and return how the turn ends.
-
-    An answer larger than `max_output` characters is cut off and incomplete. Raises ModelError if the model fails.
-    """
-    answer = _Answer(output, max_output)
-    async for chunks in stack.chat(_chat_request(turn, history)):
-        for chunk in chunks:
-            answer.read(chunk)
-        await output.room()
-        if answer.full:
-            break
-    return answer.outcome()
+def since_compaction(history: list[Item]) -> list[Item]:
+    """Return what of a history still counts: a compaction stands for all before it."""
+    last = max((place for place, item in enumerate(history) if item["type"] == "compaction"), default=0)
+    return history[last:]
 
 
-class _Answer:
-    """The model's answer as its chunks arrive."""
-
-    def __init__(self, output: Output, max_output: int) -> None:
-        self._output = output
-        self._max_output = max_output
-        self._calls: dict[int, _Call] = {}
-        self._finish = "stop"
-        self._usage: dict[str, Any] | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether it has grown as large as it may."""
-        return self._output.size + sum(len(call.arguments) for call in self._calls.values()) > self._max_output
-
-    def read(self, chunk: Chunk) -> None:
-        """Take in the next chunk."""
-        if usage := chunk.get("usage"):
-            self._usage = _usage(usage)
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            # A refusal is something that the model says, and has to be seen.
-            for said in (delta.get("content"), delta.get("refusal")):
-                if said and isinstance(said, str):
-                    self._output.text(said)
-            for piece in delta.get("tool_calls") or ():
-                self._read_call(piece)
-            self._finish = choice.get("finish_reason") or self._finish
-
-    def outcome(self) -> Outcome:
-        """Close what is open and return how the turn ends."""
-        reason = "max_output_tokens" if self.full else INCOMPLETE.get(self._finish)
-        self._output.close_message("incomplete" if reason else "completed")
-        if reason is None:
-            for call in self._calls.values():
-                self._output.add_call(call.id or new_id("call_"), call.name, call.arguments or "{}")
-        return Outcome(
-            "incomplete" if reason else "completed",
-            self._output.items,
-            usage=self._usage,
-            incomplete={"reason": reason} if reason else None,
-        )
-
-    def _read_call(self, piece: dict[str, Any]) -> None:
-        call = self._calls.setdefault(piece.get("index") or 0, _Call())
-        function = piece.get("function") or {}
-        call.id = piece.get("id") or call.id
-        call.name = function.get("name") or call.name
-        call.arguments += function.get("arguments") or ""
+def _preface(asked: dict[str, Any]) -> list[Item]:
+    """Return what stands before the conversation: the prompt, and the instructions."""
+    instructions = asked.get("instructions") or []
+    if isinstance(instructions, str):
+        content = [{"type": "input_text", "text": instructions}]
+        instructions = [{"type": "message", "role": "system", "content": content}]
+    return [*asked.get("prompt_items", ()), *instructions]
 
 
-def _chat_request(turn: Turn, history: list[Item]) -> dict[str, Any]:
-    asked = turn.request
-    request: dict[str, Any] = {
-        "model": asked["model"],
-        "messages": chat_messages(asked.get("instructions"), history + turn.input),
-        **{key: asked[key] for key in PASSED_ON if asked.get(key) is not None},
-    }
-    if asked.get("max_output_tokens") is not None:
-        request["max_tokens"] = asked["max_output_tokens"]
-    if asked.get("tools") and asked.get("tool_choice") != "none":
-        request["tools"] = chat_tools(asked["tools"])
-        if asked.get("tool_choice") is not None:
-            request["tool_choice"] = chat_tool_choice(asked["tool_choice"])
-        if asked.get("parallel_tool_calls") is not None:
-            request["parallel_tool_calls"] = asked["parallel_tool_calls"]
-    return request
-
-
-def _usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """Return a chat completion's usage in tokens, as the specification names it."""
-    read = usage.get("prompt_tokens") or 0
-    written = usage.get("completion_tokens") or 0
-    return {
-        "input_tokens": read,
-        "input_tokens_details": {
-            "cached_tokens": (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        },
-        "output_tokens": written,
-        "output_tokens_details": {
-            "reasoning_tokens": (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
-        },
-        "total_tokens": usage.get("total_tokens") or read + written,
-    }
+def _shortened(items: list[Item], error: ModelError) -> list[Item]:
+    shorter = without_middle(items)
+    if shorter is None:
+        raise error
+    return shorter

@@ -1,10 +1,15 @@
 """What a log holds, read back by an attempt that goes on behind another's."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from turnstream.bus import Stored
 from turnstream.events import decode, is_terminal
 from turnstream.turns import Item
+from turnstream_worker.parts import PART_KINDS, OpenPart
+
+_ADDED = {f"{kind.part_events}.added" for kind in PART_KINDS.values()}
+_DELTAS = {f"{kind.text_events}.delta": kind for kind in PART_KINDS.values()}
 
 
 @dataclass(slots=True)
@@ -13,8 +18,14 @@ class OpenItem:
 
     index: int  # output_index
     item: Item
-    text: str = ""  # what its deltas add up to
-    sent: set[str] = field(default_factory=set)  # the types of its events so far
+    parts: dict[tuple[str, int], OpenPart] = field(default_factory=dict)  # by the item's field and the place in it
+    sent: set[str] = field(default_factory=set)  # the types of the events of a call
+
+    def part(self, event: dict[str, Any]) -> OpenPart | None:
+        """Return the part that an event is about."""
+        if "summary_index" in event:
+            return self.parts.get(("summary", event["summary_index"]))
+        return self.parts.get(("content", event["content_index"])) if "content_index" in event else None
 
 
 @dataclass(slots=True)
@@ -46,5 +57,18 @@ class LogState:
                 self.open.pop(event["item"]["id"], None)  # its beginning may have expired
                 self.done.add(event["item"]["id"])
             case kind if item := self.open.get(event.get("item_id", "")):
-                item.sent.add(kind)
-                item.text += event["delta"] if kind == "response.output_text.delta" else ""
+                self._read_part(item, kind, event)
+
+    def _read_part(self, item: OpenItem, kind: str, event: dict[str, Any]) -> None:
+        part = item.part(event)
+        if kind in _ADDED:
+            index = "summary_index" if "summary_index" in event else "content_index"
+            place = {name: event[name] for name in ("item_id", "output_index", index)}
+            item.parts[index.removesuffix("_index"), event[index]] = OpenPart(event["part"]["type"], place)
+        elif part is None:
+            item.sent.add(kind)
+        elif kind in _DELTAS:
+            part.pieces.append(event["delta"])
+            part.logprobs += event.get("logprobs", ())
+        else:
+            part.sent.add(kind)

@@ -1,44 +1,83 @@
 """Items of a conversation as the messages of a chat completion."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
+from turnstream.errors import ModelError
 from turnstream.turns import Item
+from turnstream_worker.attachments import chat_part
+from turnstream_worker.sealing import Sealing
 
 type Message = dict[str, Any]
 
 # Providers know three roles; the field's newer `developer` is their `system`.
 _ROLES = {"developer": "system"}
+OUTPUTS = {"function_call_output", "custom_tool_call_output"}
+SUMMARY = "A summary of the conversation so far, in place of its messages:\n\n"
+ATTACHED = "What the tool call {call} returned besides its text:"
 
 
-def chat_messages(instructions: str | None, items: list[Item]) -> list[Message]:
-    """Return the messages for a model: the instructions first, then the items in their order."""
-    messages: list[Message] = [{"role": "system", "content": instructions}] if instructions else []
-    for item in items:
-        match item["type"]:
-            case "message":
-                role = _ROLES.get(item["role"], item["role"])
-                messages.append({"role": role, "content": _text(item["content"])})
-            case "function_call":
-                _caller(messages).setdefault("tool_calls", []).append(_tool_call(item))
-            case "function_call_output":
-                output = item["output"]
-                content = output if isinstance(output, str) else _text(output)
-                messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
-    return messages
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads a tenant's items."""
+
+    sealing: Sealing
+    tenant: str
+
+    def messages(self, items: list[Item]) -> list[Message]:
+        """Return the messages for a model.
+
+        Reasoning goes back to the model behind the last message of its user alone, as models' own templates have it:
+        what it thought of earlier questions is left out. Raises ModelError for items that cannot be read.
+        """
+        messages: list[Message] = []
+        asked_at = max((place for place, item in enumerate(items) if item.get("role") == "user"), default=-1)
+        calls: set[str] = set()
+        # What a tool returned besides text stands behind the outputs of all calls that were made together.
+        attached: list[Message] = []
+        for place, item in enumerate(items):
+            if attached and item["type"] not in OUTPUTS:
+                messages += attached
+                attached = []
+            match item["type"]:
+                case "message":
+                    _add_message(item, messages)
+                case "reasoning" if place > asked_at:
+                    if thought := self._thought(item):
+                        messages.append({"role": "assistant", "content": None, "reasoning_content": thought})
+                case "function_call" | "custom_tool_call":
+                    calls.add(item["call_id"])
+                    _caller(messages).setdefault("tool_calls", []).append(_tool_call(item))
+                case "function_call_output" | "custom_tool_call_output":
+                    if item["call_id"] not in calls:
+                        message = f"No tool call was found for the output with call_id '{item['call_id']}'."
+                        raise ModelError(message, code="invalid_prompt")
+                    _add_output(item, messages, attached)
+                case "compaction":
+                    messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
+        return messages + attached
+
+    def _thought(self, item: Item) -> str:
+        sealed = item.get("encrypted_content")
+        said = "".join(part["text"] for part in item.get("content") or ())
+        return said or (sealed and self.sealing.open(self.tenant, sealed)) or ""
+
+    def _summary(self, item: Item) -> str:
+        summary = self.sealing.open(self.tenant, item["encrypted_content"])
+        if summary is None:
+            raise ModelError("A compaction item was not made here, or was changed.", code="invalid_prompt")
+        return summary
 
 
-def chat_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return function tools in the shape of a chat completion."""
-    kept = ("name", "description", "parameters", "strict")
-    return [
-        {"type": "function", "function": {key: tool[key] for key in kept if tool.get(key) is not None}}
-        for tool in tools
-    ]
-
-
-def chat_tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
-    """Return a tool choice in the shape of a chat completion."""
-    return choice if isinstance(choice, str) else {"type": "function", "function": {"name": choice["name"]}}
+def _add_message(item: Item, messages: list[Message]) -> None:
+    role = _ROLES.get(item["role"], item["role"])
+    content = _content(item["content"])
+    if role == "assistant" and messages and messages[-1]["role"] == role and messages[-1]["content"] is None:
+        messages[-1]["content"] = content  # what was thought, or called, before it was said
+    else:
+        messages.append({"role": role, "content": content})
 
 
 def _caller(messages: list[Message]) -> Message:
@@ -49,9 +88,23 @@ def _caller(messages: list[Message]) -> Message:
 
 
 def _tool_call(item: Item) -> dict[str, Any]:
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+    # A custom tool is offered as a function of one text.
+    arguments = item["arguments"] if "arguments" in item else orjson.dumps({"input": item["input"]}).decode()
+    return {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": arguments}}
 
 
-def _text(content: list[dict[str, Any]]) -> str:
-    return "".join(part["text"] for part in content)
+def _add_output(item: Item, messages: list[Message], attached: list[Message]) -> None:
+    """Add what a tool returned. A tool's message takes text alone, so the rest follows as the user's."""
+    output = item["output"]
+    texts = output if isinstance(output, str) else "".join(part.get("text", "") for part in output)
+    messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": texts})
+    others = [] if isinstance(output, str) else [chat_part(part) for part in output if part["type"] != "input_text"]
+    if others:
+        note = {"type": "text", "text": ATTACHED.format(call=item["call_id"])}
+        attached.append({"role": "user", "content": [note, *others]})
+
+
+def _content(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return a message's content, as text where it is nothing else: some providers take nothing else."""
+    texts = [part.get("text", part.get("refusal")) for part in content]
+    return "".join(map(str, texts)) if None not in texts else [chat_part(part) for part in content]

@@ -2,130 +2,175 @@
 
 from typing import Any
 
-from turnstream.ids import new_id
+from turnstream.ids import item_id
 from turnstream.turns import Item
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.log_state import LogState, OpenItem
+from turnstream_worker.parts import PART_KINDS, OpenPart, blank
+
+# What a new item of a type begins with.
+NEW_ITEMS: dict[str, tuple[str, Item]] = {
+    "message": ("msg_", {"role": "assistant", "content": []}),
+    "reasoning": ("rs_", {"summary": [], "content": []}),
+}
+# The field that a tool's call carries, and the beginning of the types of its events.
+CALLS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+# Deltas are filled up to a multiple of so many characters: their sizes would tell a listener on the wire their lengths.
+OBFUSCATION_BLOCK = 16
+_FILLING = "x" * OBFUSCATION_BLOCK
 
 
 class Output:
     """The items that one attempt adds to a turn.
 
-    Text is streamed as it comes. A function call is announced only once it is stored with its turn, by `announce`: a
+    Text is streamed as it comes. A tool's call is announced only once it is stored with its turn, by `announce`: a
     client may act on a call as soon as it sees it, so one that a later attempt would not repeat must never be seen.
     """
 
-    def __init__(self, turn: str, log: EventLog, state: LogState) -> None:
+    def __init__(self, turn: str, log: EventLog, state: LogState, *, obfuscate: bool = True) -> None:
         self.items: list[Item] = []  # whole, in order
         self.size = 0  # characters of text
+        self._turn = turn
         # llama-stack-client reads the items of these events only where they name their response.
         self._of_response = {"response_id": turn}
+        self._obfuscate = obfuscate
         self._log = log
         self._state = state
-        self._message: OpenItem | None = None
-        self._parts: list[str] = []  # of the open message's text
+        self._item: OpenItem | None = None
+        self._part: OpenPart | None = None
+
+    @property
+    def written(self) -> str:
+        """The text of the open part."""
+        return "".join(self._part.pieces) if self._part else ""
 
     def close_left_open(self) -> None:
         """Close what a dead attempt left half-streamed, as incomplete; it is no part of the turn's output."""
         for left in tuple(self._state.open.values()):
-            self._close(left, left.text, "incomplete")
+            self._finish(left, _whole(left, "incomplete"))
         self._state.open.clear()
 
     async def room(self) -> None:
         """Wait while more is waiting to be sent than may."""
         await self._log.room()
 
-    def text(self, delta: str) -> None:
-        """Add to the open message, and open one where there is none."""
-        if self._message is None:
-            self._message = self._open({"type": "message", "id": new_id("msg_"), "role": "assistant", "content": []})
-        self._parts.append(delta)
+    def text(self, kind: str, delta: str, logprobs: list[dict[str, Any]] | None = None) -> None:
+        """Add to the open part of a kind, and open one where there is none."""
+        part = self._part if self._part is not None and self._part.type == kind else self._begin(kind)
+        part.pieces.append(delta)
+        if logprobs:
+            part.logprobs += logprobs
         self.size += len(delta)
-        self._send_text(self._message, delta)
+        self._send_delta(part, delta, logprobs or [])
 
-    def close_message(self, status: str) -> None:
-        """Close the open message, if there is one, as `completed` or `incomplete`."""
-        if self._message is None:
+    def close_item(self, status: str, **fields: Any) -> None:
+        """Close the open item, if there is one, as `completed` or `incomplete`, with what it has besides its parts."""
+        if self._item is None:
             return
-        message, text = self._message, "".join(self._parts)
-        self._message, self._parts = None, []
-        self.items.append(self._close(message, text, status))
+        opened, item = self._item, {**_whole(self._item, status), **fields}
+        self._item = self._part = None
+        self._finish(opened, item)
+        self.items.append(item)
 
-    def add_call(self, call_id: str, name: str, arguments: str) -> None:
-        """Add a whole function call, to be announced once it is stored."""
-        self.items.append(
-            {
-                "type": "function_call",
-                "id": new_id("fc_"),
-                "call_id": call_id,
-                "name": name,
-                "arguments": arguments,
-                "status": "completed",
-            }
-        )
+    def add(self, kind: str, prefix: str, **fields: Any) -> None:
+        """Add a whole item, to be announced once it is stored."""
+        self.items.append({"type": kind, "id": item_id(prefix, self._turn), **fields})
+
+    def put(self, kind: str, prefix: str, **fields: Any) -> Item:
+        """Add a whole item and announce it at once; return it."""
+        self.add(kind, prefix, **fields)
+        self.announce(self.items[-1:])
+        return self.items[-1]
 
     def announce(self, items: list[Item]) -> None:
         """Send the events of stored items that the log lacks, in part or whole."""
         for item in items:
-            if item["id"] in self._state.done:
-                continue
-            if item["type"] == "function_call":
-                self._announce_call(item)
-            else:
-                self._announce_message(item)
+            if item["id"] not in self._state.done:
+                opened = self._state.open.pop(item["id"], None) or self._open(_beginning(item))
+                self._finish(opened, item)
 
-    def _announce_call(self, item: Item) -> None:
-        opened = self._state.open.pop(item["id"], None) or self._open({**item, "arguments": ""})
-        self._send(opened, "response.function_call_arguments.delta", delta=item["arguments"])
-        self._send(opened, "response.function_call_arguments.done", arguments=item["arguments"])
-        self._done(opened.index, item)
-
-    def _announce_message(self, item: Item) -> None:
-        text = item["content"][0]["text"]
-        opened = self._state.open.pop(item["id"], None) or self._open({**item, "content": []})
-        self._send_part_added(opened)
-        if rest := text[len(opened.text) :]:
-            self._send_text(opened, rest)
-        self._close(opened, text, item["status"])
+    def _begin(self, kind: str) -> OpenPart:
+        """Open a part of a kind behind those of its item, and first the item where that is another's."""
+        wanted = PART_KINDS[kind]
+        if self._item is not None and self._item.item["type"] != wanted.item:
+            self.close_item("completed")
+        if self._item is None:
+            prefix, beginning = NEW_ITEMS[wanted.item]
+            self._item = self._open({"type": wanted.item, "id": item_id(prefix, self._turn), **beginning})
+        elif self._part is not None:
+            self._end_part(self._part, self._part.whole())
+        place = sum(within == wanted.within for within, _ in self._item.parts)
+        self._part = self._open_part(self._item, kind, place)
+        return self._part
 
     def _open(self, item: Item) -> OpenItem:
-        item = {**item, "status": "in_progress"}
-        opened = OpenItem(self._state.items, item)
+        opened = OpenItem(self._state.items, {**item, "status": "in_progress"})
         self._state.items += 1
-        self._log.append("response.output_item.added", output_index=opened.index, item=item, **self._of_response)
-        if item["type"] == "message":
-            self._send_part_added(opened)
+        self._log.append("response.output_item.added", output_index=opened.index, item=opened.item, **self._of_response)
         return opened
 
-    def _close(self, opened: OpenItem, text: str, status: str) -> Item:
-        """Close an item with what it came to; return it."""
-        item = {**opened.item, "status": status}
-        if item["type"] == "message":
-            part = _text_part(text)
-            self._send_part_added(opened)
-            self._send(opened, "response.output_text.done", content_index=0, text=text, logprobs=[])
-            self._send(opened, "response.content_part.done", content_index=0, part=part)
-            item["content"] = [part]
-        self._done(opened.index, item)
-        return item
+    def _open_part(self, opened: OpenItem, kind: str, place: int) -> OpenPart:
+        wanted = PART_KINDS[kind]
+        part = OpenPart(kind, {"item_id": opened.item["id"], "output_index": opened.index, wanted.index: place})
+        opened.parts[wanted.within, place] = part
+        self._log.append(f"{wanted.part_events}.added", **part.place, part=blank(kind))
+        return part
 
-    def _send_part_added(self, opened: OpenItem) -> None:
-        self._send(opened, "response.content_part.added", content_index=0, part=_text_part(""))
+    def _send_delta(self, part: OpenPart, delta: str, logprobs: list[dict[str, Any]]) -> None:
+        fields: dict[str, Any] = {"delta": delta}
+        if part.type == "output_text":
+            fields["logprobs"] = logprobs
+        if self._obfuscate:
+            fields["obfuscation"] = _FILLING[len(delta) % OBFUSCATION_BLOCK :]
+        self._log.append(f"{PART_KINDS[part.type].text_events}.delta", **part.place, **fields)
 
-    def _send_text(self, opened: OpenItem, delta: str) -> None:
-        place = {"item_id": opened.item["id"], "output_index": opened.index, "content_index": 0}
-        self._log.append("response.output_text.delta", **place, delta=delta, logprobs=[])
-
-    def _send(self, opened: OpenItem, kind: str, **fields: Any) -> None:
-        """Send an event of which an item has one, unless the log has it: a dead attempt may have got so far."""
-        if kind not in opened.sent:
-            opened.sent.add(kind)
-            self._log.append(kind, item_id=opened.item["id"], output_index=opened.index, **fields)
-
-    def _done(self, index: int, item: Item) -> None:
-        self._log.append("response.output_item.done", output_index=index, item=item, **self._of_response)
+    def _finish(self, opened: OpenItem, item: Item) -> None:
+        """Send what the log lacks of an item that is now whole."""
+        for within in ("summary", "content"):
+            for place, part in enumerate(item.get(within, ())):
+                open_part = opened.parts.get((within, place)) or self._open_part(opened, part["type"], place)
+                self._end_part(open_part, part)
+        if item["type"] in CALLS:
+            self._send_call(opened, item)
+        self._log.append("response.output_item.done", output_index=opened.index, item=item, **self._of_response)
         self._state.done.add(item["id"])
 
+    def _end_part(self, part: OpenPart, whole: dict[str, Any]) -> None:
+        kind = PART_KINDS[part.type]
+        text = whole[kind.text]
+        if rest := text[sum(map(len, part.pieces)) :]:
+            self._send_delta(part, rest, [])
+        fields = {"logprobs": whole["logprobs"]} if part.type == "output_text" else {}
+        self._send_once(part.sent, f"{kind.text_events}.done", **part.place, **{kind.text: text}, **fields)
+        self._send_once(part.sent, f"{kind.part_events}.done", **part.place, part=whole)
 
-def _text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    def _send_call(self, opened: OpenItem, item: Item) -> None:
+        name, events = CALLS[item["type"]]
+        place = {"item_id": item["id"], "output_index": opened.index}
+        self._send_once(opened.sent, f"{events}.delta", **place, delta=item[name])
+        self._send_once(opened.sent, f"{events}.done", **place, **{name: item[name]})
+
+    def _send_once(self, sent: set[str], kind: str, **fields: Any) -> None:
+        """Send an event of which there is one, unless the log has it: a dead attempt may have got so far."""
+        if kind not in sent:
+            sent.add(kind)
+            self._log.append(kind, **fields)
+
+
+def _whole(opened: OpenItem, status: str) -> Item:
+    """Return an open item as its parts so far make it."""
+    item = {**opened.item, "status": status}
+    for (within, _), part in opened.parts.items():
+        item[within] = [*item[within], part.whole()]
+    return item
+
+
+def _beginning(item: Item) -> Item:
+    """Return a whole item as it would have been added: without what comes in events of its own."""
+    emptied: dict[str, Any] = {within: [] for within in ("content", "summary") if within in item}
+    if item["type"] in CALLS:
+        emptied[CALLS[item["type"]][0]] = ""
+    return {**item, **emptied}

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from turnstream.bus import Bus, Delivery
-from turnstream.errors import FencedError, ModelError, TurnstreamError
+from turnstream.errors import FencedError, HistoryTooLongError, ModelError, TurnstreamError
 from turnstream.ids import new_id
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Outcome, Turn, response_resource
-from turnstream_worker.engine import run_engine
+from turnstream.turns import Item, Outcome, Turn, response_resource
+from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.log_state import LogState
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
-from turnstream_worker.stack import Stack
 
 # The event that shows a turn's end to its client. The specification has no event for a cancelled one.
 TERMINAL_EVENTS = {
@@ -62,7 +61,7 @@ class TurnRunner:
 
     bus: Bus
     store: Store
-    stack: Stack
+    engine: Engine
     settings: WorkerSettings
 
     async def run(self, running: Running) -> None:
@@ -72,6 +71,8 @@ class TurnRunner:
             if turn is None:
                 await self._leave(running)
             elif self._is_hopeless(turn) or await self._end(running, turn):
+                if not turn.stored:
+                    await self.store.forget(turn)
                 await running.delivery.ack()
             else:
                 await self.store.release(turn, running.owner)
@@ -108,7 +109,7 @@ class TurnRunner:
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
-        output = Output(turn.id, event_log, state)
+        output = Output(turn.id, event_log, state, obfuscate=_obfuscates(turn))
         if turn.output is None:
             outcome = await self._outcome(running, turn, output)
             if outcome is None:
@@ -146,15 +147,11 @@ class TurnRunner:
         output.close_left_open()
         if turn.status == "cancelled":
             return Outcome("cancelled", [])
-        history = await self.store.history(turn)
-        if history is None:
-            return _failed("conversation_not_found", "The conversation was deleted before the turn ran.")
-        running.engine = asyncio.create_task(
-            run_engine(turn, history, self.stack, output, self.settings.max_output), name="engine"
-        )
-        if running.reason:
-            running.engine.cancel()
         try:
+            history = await self._history(turn)
+            running.engine = asyncio.create_task(self.engine.run(turn, history, output), name="engine")
+            if running.reason:
+                running.engine.cancel()
             return await running.engine
         except asyncio.CancelledError:
             if running.reason is None:
@@ -163,14 +160,29 @@ class TurnRunner:
         except ModelError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
-            output.close_message("incomplete")
+            output.close_item("incomplete")
             return _failed(error.code, error.message, output)
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
-            output.close_message("incomplete")
+            output.close_item("incomplete")
             return _failed("server_error", "The turn failed inside Turnstream.", output)
+
+    async def _history(self, turn: Turn) -> list[Item]:
+        try:
+            history = await self.store.history(turn, self.settings.max_history)
+        except HistoryTooLongError as error:
+            message = "What came before the turn is more than a turn may read."
+            raise ModelError(message, code="context_length_exceeded") from error
+        if history is None:
+            message = "The conversation was deleted before the turn ran."
+            raise ModelError(message, code="conversation_not_found")
+        return history
+
+
+def _obfuscates(turn: Turn) -> bool:
+    return bool(turn.request.get("stream_options", {}).get("include_obfuscation", True))
 
 
 def _stopped(reason: StopReason, output: Output) -> Outcome | None:
@@ -178,7 +190,7 @@ def _stopped(reason: StopReason, output: Output) -> Outcome | None:
         raise FencedError("the lease was lost")
     if reason is StopReason.HANDED_OVER:
         return None
-    output.close_message("incomplete")
+    output.close_item("incomplete")
     return Outcome("cancelled", output.items)
 
 

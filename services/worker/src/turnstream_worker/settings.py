@@ -24,4 +24,6 @@ class WorkerSettings(Settings):
         validation_alias=AliasChoices("LLAMA_STACK_URL", "TURNSTREAM_LLAMA_STACK_URL"),
     )
     model_timeout: PositiveFloat = Field(120, description="seconds a model may stay silent")
+    model_tries: PositiveInt = Field(3, description="times a model is asked whose provider says to try again")
+    max_history: PositiveInt = Field(64 << 20, description="bytes of earlier items that a turn may read")
     max_output: PositiveInt = Field(1 << 20, description="characters of text and arguments a turn may produce")

@@ -77,4 +77,4 @@ async def _whole(turns: Turns, tenant: str, relay: Relay, *, new: bool, wait: bo
         log.warning("relay.broken_off", turn=relay.turn, error=str(error))
     finally:
         await relay.__aexit__(None, None, None)
-    return JSONResponse(response_resource(await turns.get(tenant, relay.turn)))
+    return JSONResponse(response_resource(await turns.accepted(tenant, relay.turn)))

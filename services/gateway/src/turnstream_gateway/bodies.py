@@ -1,0 +1,55 @@
+"""What every body has in common: its fields are known, and it is fit to be stored as JSON again."""
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from turnstream import ids
+
+DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it asks in a few
+
+type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
+type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+type Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+]
+
+
+class Strict(BaseModel):
+    """A part of a body in which every field is known: an unknown one is refused, never dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """Take a null for a field that was left out: SDKs send back items with all the fields that they know."""
+        return (
+            {key: set_to for key, set_to in value.items() if set_to is not None} if isinstance(value, dict) else value
+        )
+
+
+class Body(Strict):
+    """A whole body."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        try:
+            orjson.dumps(value)
+        except (orjson.JSONEncodeError, RecursionError) as error:
+            raise ValueError("it holds a number or a character that JSON cannot carry") from error
+        if _depth(value) > DEPTH_LIMIT:
+            raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
+        return value
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists and objects stand in each other, counted level by level."""
+    depth, level = 0, [value]
+    while level := [thing for thing in level if isinstance(thing, dict | list)]:
+        depth += 1
+        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
+    return depth

@@ -1,0 +1,75 @@
+"""What a model is asked, with all that it refers to put in its place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnstream.errors import InvalidRequestError, NotFoundError, TooLargeError
+from turnstream.store import Store
+from turnstream.turns import Item
+from turnstream_gateway.items import InputItem, ItemReference
+from turnstream_gateway.requests import Question
+
+# Bytes of JSON. A turn's parameters stand in three of its events, and an event has to fit into a message of the bus.
+PARAMETERS_LIMIT = 512 << 10
+CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question in its canonical form."""
+
+    parameters: dict[str, Any]
+    items: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Reads what tenants ask."""
+
+    store: Store
+
+    async def read(self, tenant: str, owner: str, body: Question) -> Asked:
+        """Return what is asked, its items owned by the turn `owner`.
+
+        Raises NotFoundError for what it refers to and is not the tenant's, InvalidRequestError and TooLargeError.
+        """
+        parameters = body.parameters()
+        if isinstance(body.instructions, str):
+            parameters["instructions"] = body.instructions
+        elif body.instructions:
+            parameters["instructions"] = await self.items(tenant, owner, body.instructions, param="instructions")
+        if len(orjson.dumps(parameters)) > PARAMETERS_LIMIT:
+            message = f"The parameters without the input are larger than {PARAMETERS_LIMIT} bytes."
+            raise TooLargeError(message, code="parameters_too_large")
+        items = await self.items(tenant, owner, body.input or [], conversation=body.conversation)
+        if not body.has_past:
+            _check_calls(items)
+        return Asked(parameters, items)
+
+    async def items(
+        self,
+        tenant: str,
+        owner: str,
+        given: Sequence[InputItem],
+        *,
+        conversation: str | None = None,
+        param: str = "input",
+    ) -> list[Item]:
+        """Return a client's items as they are stored; a reference becomes a copy of the item that it names."""
+        wanted = [item.id for item in given if isinstance(item, ItemReference)]
+        found = await self.store.referenced(tenant, wanted, conversation) if wanted else {}
+        if missing := next((wanted_id for wanted_id in wanted if wanted_id not in found), None):
+            raise NotFoundError(f"Item '{missing}' was not found.", code="item_not_found", param=param)
+        return [found[item.id] if isinstance(item, ItemReference) else item.item(owner) for item in given]
+
+
+def _check_calls(items: list[Item]) -> None:
+    """Raise InvalidRequestError for a tool's output that answers no call: providers refuse those, and not clearly."""
+    called = {(CALLS[item["type"]], item["call_id"]) for item in items if item["type"] in CALLS}
+    for place, item in enumerate(items):
+        if item["type"] in CALLS.values() and (item["type"], item["call_id"]) not in called:
+            message = f"No tool call was found for the output with call_id '{item['call_id']}'."
+            raise InvalidRequestError(message, code="invalid_value", param=f"input[{place}].call_id")

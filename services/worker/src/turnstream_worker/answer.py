@@ -1,0 +1,136 @@
+"""A model's answer, written into a turn's output as its chunks arrive."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from turnstream.errors import ModelError
+from turnstream.ids import new_id
+from turnstream.turns import Outcome
+from turnstream_worker.chat_request import wants_logprobs
+from turnstream_worker.chat_stream import Chunk
+from turnstream_worker.output import Output
+
+# A chat completion's reasons to finish that leave an answer incomplete, by the specification's names.
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+CALLS_LIMIT = 128  # calls in one answer
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool's call as its pieces arrive."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class Answer:
+    """The answer to one chat completion."""
+
+    def __init__(self, asked: dict[str, Any], output: Output, *, limit: int) -> None:
+        self._custom = {tool["name"] for tool in asked.get("tools", ()) if tool["type"] == "custom"}
+        self._calls_limit = min(
+            asked.get("max_tool_calls", CALLS_LIMIT), 1 if asked.get("parallel_tool_calls") is False else CALLS_LIMIT
+        )
+        self._logprobs = wants_logprobs(asked)
+        self._output = output
+        self._limit = limit  # characters
+        self.usage: dict[str, Any] = {}
+        self.thinking = False  # whether its reasoning is what is being written
+        self._calls: dict[int, _Call] = {}
+        self._finish = "stop"
+        self._service_tier: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether it has grown as large as it may."""
+        return self._output.size + sum(len(call.arguments) for call in self._calls.values()) > self._limit
+
+    def read(self, chunk: Chunk) -> None:
+        """Take in the next chunk."""
+        if usage := chunk.get("usage"):
+            self.usage = usage  # some servers send it along with every chunk: the last one counts
+        if tier := chunk.get("service_tier"):
+            self._service_tier = str(tier)
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            # vLLM and others say `reasoning_content`, some `reasoning`, and some both of the same text.
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            self.thinking = self.thinking or bool(thought)
+            self._write("reasoning_text", thought)
+            self._write("output_text", delta.get("content"), choice)
+            self._write("refusal", delta.get("refusal"))
+            for piece in delta.get("tool_calls") or ():
+                self._read_call(piece)
+            self._finish = choice.get("finish_reason") or self._finish
+
+    def outcome(self) -> Outcome:
+        """Close what is open and return how the turn ends, but for its usage."""
+        reason = "max_output_tokens" if self.full else INCOMPLETE.get(self._finish)
+        self._output.close_item("incomplete" if reason else "completed")
+        if reason is None:
+            self._add_calls()
+        return Outcome(
+            "incomplete" if reason else "completed",
+            self._output.items,
+            incomplete={"reason": reason} if reason else None,
+            service_tier=self._service_tier,
+        )
+
+    def ends_thoughts(self, chunk: Chunk) -> bool:
+        """Tell whether its reasoning is over with this chunk."""
+        deltas = [choice.get("delta") or {} for choice in chunk.get("choices") or ()] if self.thinking else []
+        return any(delta.get(said) for delta in deltas for said in ("content", "refusal", "tool_calls"))
+
+    def _write(self, kind: str, said: Any, choice: dict[str, Any] | None = None) -> None:
+        if said and isinstance(said, str):
+            self._output.text(kind, said, _logprobs(choice) if choice and self._logprobs else None)
+
+    def _read_call(self, piece: dict[str, Any]) -> None:
+        call = self._calls.setdefault(piece.get("index") or 0, _Call())
+        if len(self._calls) > CALLS_LIMIT:
+            raise ModelError(f"The model made more than {CALLS_LIMIT} calls at a time.")
+        function = piece.get("function") or piece.get("custom") or {}
+        call.id = piece.get("id") or call.id
+        call.name = function.get("name") or call.name
+        call.arguments += function.get("arguments") or function.get("input") or ""
+
+    def _add_calls(self) -> None:
+        for call in list(self._calls.values())[: self._calls_limit]:
+            named = {"call_id": call.id or new_id("call_"), "name": call.name}
+            if call.name in self._custom:
+                given = {"input": _input(call.arguments)}
+                self._output.add("custom_tool_call", "ctc_", **named, **given, status="completed")
+            else:
+                given = {"arguments": call.arguments or "{}"}
+                self._output.add("function_call", "fc_", **named, **given, status="completed")
+
+
+def _input(arguments: str) -> str:
+    """Return the text for a custom tool: the argument of the function that the model saw, or what a grammar made."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    if isinstance(parsed, dict) and parsed.keys() == {"input"} and isinstance(parsed["input"], str):
+        return parsed["input"]
+    return arguments
+
+
+def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    tokens = (choice.get("logprobs") or {}).get("content") or ()
+    return [
+        {**_rated(token), "top_logprobs": [_rated(top) for top in token.get("top_logprobs") or ()]} for token in tokens
+    ]
+
+
+def _rated(token: dict[str, Any]) -> dict[str, Any]:
+    text = str(token.get("token", ""))
+    known = token.get("bytes")
+    return {
+        "token": text,
+        "logprob": float(token.get("logprob") or 0.0),
+        "bytes": known if isinstance(known, list) else list(text.encode(errors="replace")),
+    }
