@@ -17,9 +17,11 @@ from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
 from turnstream_gateway.routes.models import models
+from turnstream_gateway.routes.prompts import prompts
 from turnstream_gateway.routes.responses import responses
 from turnstream_gateway.routes.service import service
 from turnstream_gateway.settings import GatewaySettings
@@ -56,6 +58,7 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     app.include_router(responses(turns))
     app.include_router(events(turns))
     app.include_router(conversations(Conversations(store)))
+    app.include_router(prompts(Prompts(database)))
     app.include_router(models(known_models))
     app.include_router(service(bus, database))
     return app
