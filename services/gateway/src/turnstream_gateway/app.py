@@ -17,10 +17,12 @@ from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.questions import Questions
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
 from turnstream_gateway.routes.models import models
+from turnstream_gateway.routes.prompts import prompts
 from turnstream_gateway.routes.responses import responses
 from turnstream_gateway.routes.service import service
 from turnstream_gateway.settings import GatewaySettings
@@ -53,11 +55,13 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
         )
     store = Store(database)
     known_models = Models(bus, settings.models_ttl)
-    questions = Questions(store)
+    known_prompts = Prompts(database)
+    questions = Questions(store, known_prompts)
     turns = Turns(bus, store, known_models, questions, settings)
     app.include_router(responses(turns))
     app.include_router(events(turns))
     app.include_router(conversations(Conversations(store, questions)))
+    app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
     app.include_router(service(bus, database))
     return app

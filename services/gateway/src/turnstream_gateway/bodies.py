@@ -6,6 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from turnstream import ids
+from turnstream.errors import InvalidRequestError
 
 DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it asks in a few
 
@@ -37,13 +38,22 @@ class Body(Strict):
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        try:
-            orjson.dumps(value)
-        except (orjson.JSONEncodeError, RecursionError) as error:
-            raise ValueError("it holds a number or a character that JSON cannot carry") from error
-        if _depth(value) > DEPTH_LIMIT:
-            raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
+        for name, set_to in value.items() if isinstance(value, dict) else ():
+            _check_storable(name, set_to)
         return value
+
+
+def _check_storable(name: str, value: Any) -> None:
+    """Raise InvalidRequestError for a value that cannot be stored as JSON again."""
+    shown = name.encode(errors="replace").decode()
+    try:
+        orjson.dumps({name: value})
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        message = f"Invalid value for '{shown}': it holds a number or a character that JSON cannot carry."
+        raise InvalidRequestError(message, code="invalid_value", param=shown) from error
+    if _depth(value) > DEPTH_LIMIT:
+        message = f"Invalid value for '{shown}': it is nested more than {DEPTH_LIMIT} levels deep."
+        raise InvalidRequestError(message, code="invalid_value", param=shown)
 
 
 def _depth(value: Any) -> int:

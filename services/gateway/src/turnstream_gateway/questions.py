@@ -9,8 +9,10 @@ import orjson
 from turnstream.errors import InvalidRequestError, NotFoundError, TooLargeError
 from turnstream.store import Store
 from turnstream.turns import Item
-from turnstream_gateway.items import InputItem, ItemReference
-from turnstream_gateway.requests import Question
+from turnstream_gateway.items import InputItem, ItemReference, SystemMessage, UserMessage
+from turnstream_gateway.prompt_reference import PromptReference
+from turnstream_gateway.prompts import Prompts
+from turnstream_gateway.requests import CreateResponse, Question
 
 # Bytes of JSON. A turn's parameters stand in three of its events, and an event has to fit into a message of the bus.
 PARAMETERS_LIMIT = 512 << 10
@@ -30,6 +32,7 @@ class Questions:
     """Reads what tenants ask."""
 
     store: Store
+    prompts: Prompts
 
     async def read(self, tenant: str, owner: str, body: Question) -> Asked:
         """Return what is asked, its items owned by the turn `owner`.
@@ -37,6 +40,8 @@ class Questions:
         Raises NotFoundError for what it refers to and is not the tenant's, InvalidRequestError and TooLargeError.
         """
         parameters = body.parameters()
+        if isinstance(body, CreateResponse) and body.prompt:
+            parameters |= await self._prompt(tenant, owner, body.prompt)
         if isinstance(body.instructions, str):
             parameters["instructions"] = body.instructions
         elif body.instructions:
@@ -64,6 +69,15 @@ class Questions:
         if missing := next((wanted_id for wanted_id in wanted if wanted_id not in found), None):
             raise NotFoundError(f"Item '{missing}' was not found.", code="item_not_found", param=param)
         return [found[item.id] if isinstance(item, ItemReference) else item.item(owner) for item in given]
+
+    async def _prompt(self, tenant: str, owner: str, reference: PromptReference) -> dict[str, Any]:
+        """Return a prompt as the response shows it, and the items that it puts before the conversation."""
+        rendered = await self.prompts.render(tenant, reference)
+        shown = reference.model_dump(mode="json", exclude_none=True) | {"version": str(rendered.version)}
+        items = [SystemMessage.model_validate({"role": "developer", "content": rendered.text}).item(owner)]
+        if rendered.media:
+            items.append(UserMessage.model_validate({"role": "user", "content": rendered.media}).item(owner))
+        return {"prompt": {"variables": None, **shown}, "prompt_items": items}
 
 
 def _check_calls(items: list[Item]) -> None:

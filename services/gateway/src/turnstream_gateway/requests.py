@@ -7,12 +7,12 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, StringCo
 from turnstream.errors import InvalidRequestError
 from turnstream_gateway.bodies import Body, Id, Metadata, Name, Strict
 from turnstream_gateway.include import Include
-from turnstream_gateway.items import InputFile, InputImage, InputItem, InputText
+from turnstream_gateway.items import InputItem
+from turnstream_gateway.prompt_reference import PromptReference
 from turnstream_gateway.tools import ToolChoice, Tools, check_tools
 
 ITEMS_LIMIT = 1000  # items in one input
 NEW_ITEMS_LIMIT = 20  # items put into a conversation at a time
-VARIABLES_LIMIT = 100
 
 type Label = Annotated[str, StringConstraints(max_length=256)]  # what a client calls something
 type ShortLabel = Annotated[str, StringConstraints(max_length=64)]
@@ -76,17 +76,6 @@ class StreamOptions(Strict):
     """How the stream is sent."""
 
     include_obfuscation: bool = True
-
-
-type Variable = str | Annotated[InputText | InputImage | InputFile, Discriminator("type")]
-
-
-class PromptReference(Strict):
-    """A stored prompt, and what to put into its places."""
-
-    id: Id
-    version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")] | None = None
-    variables: Annotated[dict[ShortLabel, Variable], Field(max_length=VARIABLES_LIMIT)] = Field({})
 
 
 class CompactionEntry(Strict):

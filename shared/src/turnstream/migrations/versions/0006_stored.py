@@ -6,7 +6,7 @@ from alembic import op
 from sqlalchemy import text
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 SEALING_KEY_BYTES = 32
 
