@@ -65,7 +65,7 @@ class MemoryBus(Bus):
         """Return the deliveries of a lane."""
         return _MemoryWorkQueue(self, consumer.name, capacity)
 
-    async def append(self, subject: str, batch: Batch, expected: int) -> int:
+    async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:  # noqa: ARG002
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
         if len(batch.payload()) + HEADER_ROOM > MAX_PAYLOAD:
             raise EventTooLargeError(f"a batch of {len(batch.payload())} bytes is larger than a message may be")

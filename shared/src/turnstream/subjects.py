@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 DAY = 86_400  # seconds
 
+UNSTORED_AGE = 3600  # seconds that the events of a turn which is not to be stored are kept, for its reader
 DEFAULT_TENANT = "default"
 
 
@@ -18,6 +19,7 @@ class Stream:
     max_bytes: int = -1  # of the whole stream; -1 is unbounded
     discard_new: bool = False  # when full, refuse the newest instead of dropping the oldest
     republish: tuple[str, str] | None = None  # source and destination, after the message is stored
+    message_ages: bool = False  # whether a message can say how long it is kept itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,13 @@ class Consumer:
 
 TURNS = Stream("TURNS", ("turns.>",), work_queue=True, max_bytes=1 << 30, discard_new=True)
 EVENTS = Stream(
-    "EVENTS", ("events.>",), work_queue=False, max_age=3 * DAY, max_bytes=8 << 30, republish=("events.>", "live.>")
+    "EVENTS",
+    ("events.>",),
+    work_queue=False,
+    max_age=3 * DAY,
+    max_bytes=8 << 30,
+    republish=("events.>", "live.>"),
+    message_ages=True,
 )
 STREAMS = (TURNS, EVENTS)
 

@@ -25,6 +25,7 @@ class EventLog:
         self._bus = bus
         self._subject = subjects.events(turn.tenant, turn.id)
         self._attempt = turn.attempt
+        self._age = _age(turn)
         self._sequence = sequence  # stream sequence of the log's last batch
         self._number = number  # of the next event
         self._lines: list[bytes] = []  # encoded and not sent yet
@@ -47,7 +48,9 @@ class EventLog:
             if state.ended:
                 return cls(bus, turn, sequence=state.sequence, number=state.next), state
             try:
-                sequence = await bus.append(subject, Batch(turn.attempt, state.next, []), state.sequence)
+                sequence = await bus.append(
+                    subject, Batch(turn.attempt, state.next, []), state.sequence, age=_age(turn)
+                )
             except FencedError as error:
                 if error.attempt > turn.attempt:
                     raise
@@ -84,7 +87,7 @@ class EventLog:
             while self._lines:
                 async with self._bus.appending:
                     batch = self._next_batch()  # not before, so that it grows while it waits
-                    self._sequence = await self._bus.append(self._subject, batch, self._sequence)
+                    self._sequence = await self._bus.append(self._subject, batch, self._sequence, age=self._age)
         except Exception as error:  # noqa: BLE001 - raised by the next call, whatever it is
             self._error = error
         finally:
@@ -99,3 +102,7 @@ class EventLog:
         lines, self._lines = self._lines[:count], self._lines[count:]
         self._waiting -= size
         return Batch(self._attempt, first, lines)
+
+
+def _age(turn: Turn) -> int | None:
+    return None if turn.stored else subjects.UNSTORED_AGE

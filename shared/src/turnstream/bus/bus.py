@@ -71,8 +71,10 @@ class Bus:
 
     # The log of a turn
 
-    async def append(self, subject: str, batch: Batch, expected: int) -> int:
+    async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:
         """Store a batch behind stream sequence `expected` of its log (0: an empty log); return its sequence.
+
+        It is kept for `age` seconds, or for as long as the stream keeps everything.
 
         The server compares and stores in one step, so only one writer can go on. A batch whose answer was lost is sent
         again; refused, it is told from a successor's by its header. Raises FencedError if another writer has gone on.
@@ -81,6 +83,8 @@ class Bus:
         if len(payload) + HEADER_ROOM > self._connection.client.max_payload:
             raise EventTooLargeError(f"a batch of {len(payload)} bytes is larger than a message may be")
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), BATCH_HEADER: batch.header()}
+        if age is not None:
+            headers["Nats-TTL"] = f"{age}s"  # NATS architecture decision record 43
         answer = orjson.loads((await self._connection.request(subject, payload, headers)).data)
         if "error" not in answer:
             return int(answer["seq"])

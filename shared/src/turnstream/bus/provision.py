@@ -47,6 +47,7 @@ def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
         num_replicas=replicas,
         allow_direct=True,
         duplicate_window=DEDUPLICATION,
+        allow_msg_ttl=stream.message_ages,
         republish=RePublish(*stream.republish) if stream.republish else None,
     )
 
