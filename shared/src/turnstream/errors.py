@@ -13,6 +13,8 @@
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   ├── EventTooLargeError   an event is larger than the bus takes
+    │   ├── FetchError           what is at a URL cannot be had
+    │   ├── MediaError           an image, a file or a video is of no use
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
@@ -21,7 +23,11 @@
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+type FetchReason = Literal[
+    "bad_url", "refused", "unreachable", "timeout", "bad_status", "too_many_redirects", "too_large"
+]
 
 
 class TurnstreamError(Exception):
@@ -113,6 +119,28 @@ class EventsExpiredError(TerminalError):
 
 class EventTooLargeError(TerminalError):
     """An event is larger than one message of the bus may be."""
+
+
+class FetchError(TerminalError):
+    """What is at a URL cannot be had.
+
+    The message is fit for whoever sent the URL: it does not tell an address that is refused from one where nobody
+    answers. `reason` does, and is for the operator.
+    """
+
+    def __init__(self, message: str, *, reason: FetchReason) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
+class MediaError(TerminalError):
+    """An image, a file or a video is of no use; `image_code` is OpenAI's code for it, if it is an image."""
+
+    def __init__(self, message: str, *, image_code: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.image_code = image_code
 
 
 class ModelError(TerminalError):

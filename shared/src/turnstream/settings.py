@@ -1,7 +1,11 @@
 """Settings that every process shares; each service adds its own. The environment sets them, as TURNSTREAM_<NAME>."""
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from typing import Annotated
+
+from pydantic import Field, IPvAnyNetwork, PositiveFloat, PositiveInt, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+type HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", to_lower=True)]
 
 
 class Settings(BaseSettings):
@@ -21,3 +25,16 @@ class Settings(BaseSettings):
     store_patience: PositiveFloat = Field(60, description="seconds to go on trying while Postgres is away")
     store_connections: PositiveInt = Field(16, description="Postgres connections a process may hold")
     watchdog_interval: PositiveFloat = Field(5, description="seconds between checks that the bus still answers")
+
+
+class FetchSettings(BaseSettings):
+    """What a process may fetch for a client. For those that do; they add it to their own."""
+
+    model_config = SettingsConfigDict(env_prefix="TURNSTREAM_", frozen=True)
+
+    # Left to right: a network is text as well, and must not pass for a host's name.
+    fetch_allow: list[Annotated[IPvAnyNetwork | HostName, Field(union_mode="left_to_right")]] = Field(
+        [],
+        description='hosts and networks that may be fetched although private, as JSON: ["files.corp", "10.1.0.0/16"]',
+    )
+    fetch_timeout: PositiveFloat = Field(30, description="seconds that what is at a URL may take to arrive")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 
-from turnstream.settings import Settings
+from turnstream.settings import FetchSettings, Settings
 
 # Beside the code in a checkout; an image or another place is named by the setting.
 _RUN_YAML = Path(__file__).parents[4] / "deploy" / "llama-stack" / "run.yaml"
 
 
-class WorkerSettings(Settings):
+class WorkerSettings(Settings, FetchSettings):
     """How a worker takes and runs turns."""
 
     concurrency: PositiveInt = Field(32, description="turns a worker runs at a time")
@@ -27,3 +27,6 @@ class WorkerSettings(Settings):
     model_tries: PositiveInt = Field(3, description="times a model is asked whose provider says to try again")
     max_history: PositiveInt = Field(64 << 20, description="bytes of earlier items that a turn may read")
     max_output: PositiveInt = Field(1 << 20, description="characters of text and arguments a turn may produce")
+    attachments: PositiveInt = Field(50, description="images, files and videos a turn may hold with its conversation")
+    attachment_limit: PositiveInt = Field(20 << 20, description="bytes one of them may have")
+    attachments_limit: PositiveInt = Field(32 << 20, description="bytes all of a turn's may have together")
