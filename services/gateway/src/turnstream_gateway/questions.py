@@ -1,12 +1,14 @@
 """What a model is asked, with all that it refers to put in its place."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from turnstream.errors import InvalidRequestError, NotFoundError, TooLargeError
+from turnstream.attachment import NOUNS, Part, check_attachment, is_attachment
+from turnstream.errors import InvalidRequestError, MediaError, NotFoundError, TooLargeError
 from turnstream.store import Store
 from turnstream.turns import Item
 from turnstream_gateway.items import InputItem, ItemReference, SystemMessage, UserMessage
@@ -16,6 +18,7 @@ from turnstream_gateway.requests import CreateResponse, Question
 
 # Bytes of JSON. A turn's parameters stand in three of its events, and an event has to fit into a message of the bus.
 PARAMETERS_LIMIT = 512 << 10
+ATTACHMENT_LIMIT = 20 << 20  # bytes of what an attachment carries itself
 CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 
 
@@ -68,7 +71,11 @@ class Questions:
         found = await self.store.referenced(tenant, wanted, conversation) if wanted else {}
         if missing := next((wanted_id for wanted_id in wanted if wanted_id not in found), None):
             raise NotFoundError(f"Item '{missing}' was not found.", code="item_not_found", param=param)
-        return [found[item.id] if isinstance(item, ItemReference) else item.item(owner) for item in given]
+        items = [found[item.id] if isinstance(item, ItemReference) else item.item(owner) for item in given]
+        if attached := list(_attachments(items, param)):
+            # In a thread, since reading many megabytes of base64 takes long.
+            await asyncio.to_thread(_check_attachments, attached)
+        return items
 
     async def _prompt(self, tenant: str, owner: str, reference: PromptReference) -> dict[str, Any]:
         """Return a prompt as the response shows it, and the items that it puts before the conversation."""
@@ -78,6 +85,26 @@ class Questions:
         if rendered.media:
             items.append(UserMessage.model_validate({"role": "user", "content": rendered.media}).item(owner))
         return {"prompt": {"variables": None, **shown}, "prompt_items": items}
+
+
+def _attachments(items: list[Item], param: str) -> Iterator[tuple[str, Part]]:
+    """Yield the attachments among items, each with its place in the body."""
+    for place, item in enumerate(items):
+        for field in ("content", "output"):
+            for part_place, part in enumerate(item[field] if isinstance(item.get(field), list) else ()):
+                if is_attachment(part):
+                    yield f"{param}[{place}].{field}[{part_place}]", part
+
+
+def _check_attachments(attached: list[tuple[str, Part]]) -> None:
+    """Raise InvalidRequestError for an attachment that is of no use, as far as that can be told without fetching it."""
+    for param, part in attached:
+        try:
+            check_attachment(part, ATTACHMENT_LIMIT)
+        except MediaError as error:
+            message = f"The {NOUNS[part['type']]} cannot be used. {error.message}"
+            code = error.image_code if part["type"] == "input_image" else "invalid_value"
+            raise InvalidRequestError(message, code=code, param=param) from error
 
 
 def _check_calls(items: list[Item]) -> None:

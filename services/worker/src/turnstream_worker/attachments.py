@@ -17,7 +17,7 @@ FETCHES_LIMIT = 4  # of one turn at a time
 NAME_LIMIT = 255  # characters of a file's name
 
 # The field of an item in which its parts stand.
-_FIELDS = {"message": "content", "function_call_output": "output"}
+_FIELDS = {"message": "content", "function_call_output": "output", "custom_tool_call_output": "output"}
 _FETCH_CODES = {"bad_url": "invalid_image_url", "too_large": "image_file_too_large"}
 _PDF = b"%PDF-"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has

@@ -7,7 +7,7 @@ import orjson
 
 from turnstream.errors import ModelError
 from turnstream.turns import Item
-from turnstream_worker.attachments import chat_part
+from turnstream_worker.chat_parts import chat_part
 from turnstream_worker.sealing import Sealing
 
 type Message = dict[str, Any]
