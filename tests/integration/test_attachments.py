@@ -75,7 +75,7 @@ async def test_what_is_fetched(site: Site, attachments: Attachments) -> None:
     )
     assert parts == [
         image(data_url("image/gif", gif())),
-        {"type": "input_text", "text": '<file name="ü notes.md">\n# Notes\n</file>'},
+        {"type": "input_text", "text": '\n<file name="ü notes.md">\n# Notes\n</file>\n'},
         {"type": "input_file", "filename": "b.pdf", "file_data": data_url("application/pdf", b"%PDF-1.7")},
         {"type": "input_video", "video_url": data_url("video/mp4", b"\0\0\0\x18ftypisom")},
     ]

@@ -90,7 +90,7 @@ async def test_places(attachments: Attachments) -> None:
     items = [message(file(b"a", filename="a"), TEXT, file(b"b", filename="b")), returned([TEXT, image(png())])]
     first, second = await attachments.resolve(items)
     texts = [part["text"] for part in first["content"]]
-    assert texts == ['<file name="a">\na\n</file>', "hello", '<file name="b">\nb\n</file>']
+    assert texts == ['\n<file name="a">\na\n</file>\n', "hello", '\n<file name="b">\nb\n</file>\n']
     assert second == items[1]
 
 
@@ -108,7 +108,7 @@ async def test_places(attachments: Attachments) -> None:
 async def test_text(attachments: Attachments, body: bytes, media_type: str, text: str) -> None:
     """A file of text, whatever its type is called, becomes text with the file's name."""
     part = await resolved(attachments, file(body, media_type, filename="notes.txt"))
-    assert part == {"type": "input_text", "text": f'<file name="notes.txt">\n{text}\n</file>'}
+    assert part == {"type": "input_text", "text": f'\n<file name="notes.txt">\n{text}\n</file>\n'}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_bare_base64(attachments: Attachments) -> None:
 async def test_names(attachments: Attachments, name: str | None, shown: str) -> None:
     """A file's name is shown without what would break out of it, and there is always one."""
     part = await resolved(attachments, file(b"a", filename=name))
-    assert part["text"].startswith(f'<file name="{shown}">\n')
+    assert part["text"].startswith(f'\n<file name="{shown}">\n')
 
 
 async def test_video(attachments: Attachments) -> None:

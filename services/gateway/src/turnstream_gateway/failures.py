@@ -50,7 +50,7 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
         "extra_forbidden": f"Unknown parameter: '{param}'.",
         "missing": f"Missing required parameter: '{param}'.",
     }
-    message = messages.get(first["type"], f"Invalid value for '{param}': {first['msg']}.")
+    message = messages.get(first["type"], f"Invalid value for '{param}': {first['msg'].removeprefix('Value error, ')}.")
     return _answer(InvalidRequestError(message, code=CODES.get(first["type"], "invalid_value"), param=param))
 
 

@@ -181,7 +181,7 @@ def _resolved_file(name: str, media: Media) -> Part:
     """Return a file as a model takes it: providers take PDFs as files, if any, and text only as text."""
     text = _text(media.body)
     if text is not None:
-        return {"type": "input_text", "text": f'<file name="{name}">\n{text}\n</file>'}
+        return {"type": "input_text", "text": f'\n<file name="{name}">\n{text}\n</file>\n'}
     media_type = "application/pdf" if media.body.startswith(_PDF) else media.media_type
     data = encode_data_url(Media(media_type, media.body))
     return {"type": "input_file", "filename": name, "file_data": data}
