@@ -64,7 +64,9 @@ class Engine:
 
     async def _read(self, turn: Turn, history: list[Item]) -> list[Item]:
         """Return all that the model is to read, with what it refers to."""
-        return await self.attachments.resolve(_preface(turn.request) + since_compaction(history) + turn.input)
+        preface, past = _preface(turn.request), since_compaction(history)
+        earlier = range(len(preface), len(preface) + len(past))
+        return await self.attachments.resolve(preface + past + turn.input, earlier=earlier)
 
     # Compaction
 
