@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
@@ -19,6 +20,7 @@ from turnstream_gateway import failures
 from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
+from turnstream_gateway.http_protocol import HttpProtocol
 from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.models import Models
 from turnstream_gateway.routes.conversations import conversations
@@ -99,7 +101,7 @@ async def _serve_http(app: FastAPI, settings: GatewaySettings, stop: asyncio.Eve
             app,
             host=str(settings.http_host),
             port=settings.http_port,
-            http="httptools",
+            http=partial(HttpProtocol, settings.request_timeout),  # type: ignore[arg-type]  # is only called
             ws="none",
             lifespan="off",
             log_config=None,

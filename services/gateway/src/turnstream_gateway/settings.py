@@ -15,6 +15,7 @@ class GatewaySettings(Settings):
     )
     http_port: int = Field(8321, ge=0, le=65535, description="port to listen on")
     keys_ttl: PositiveFloat = Field(5, description="seconds an API key goes on to be valid once it is revoked")
+    request_timeout: PositiveFloat = Field(30, description="seconds a client may take to send a request")
     body_limit: PositiveInt = Field(512 << 10, description="bytes a request's body may have")
     cors_origins: list[str] = Field([], description='web pages that may call the API, as JSON: ["https://..."]')
     retry_window: PositiveFloat = Field(600, description="seconds in which a client's own retry joins what it began")
