@@ -1,6 +1,7 @@
 """Tenants: whose things one has, to the others they are not there at all."""
 
 import asyncio
+import secrets
 from time import perf_counter
 from typing import Any
 
@@ -36,6 +37,16 @@ WAYS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/v1/responses", {"previous_response_id": "{running}"}),
     ("POST", "/v1/responses", {"conversation": "{conversation}"}),
     ("POST", "/v1/responses", {"conversation": {"id": "{conversation}"}, "stream": True, "background": True}),
+    ("POST", "/v1/responses", {"input": [{"type": "item_reference", "id": "{item}"}]}),
+    ("POST", "/v1/responses", {"input": [{"type": "item_reference", "id": "{said}"}]}),
+    ("POST", "/v1/conversations", {"items": [{"type": "item_reference", "id": "{said}"}]}),
+    ("POST", "/v1/responses", {"prompt": {"id": "{prompt}"}}),
+    ("GET", "/v1/prompts/{prompt}", None),
+    ("GET", "/v1/prompts/{prompt}?version=1", None),
+    ("GET", "/v1/prompts/{prompt}/versions", None),
+    ("PUT", "/v1/prompts/{prompt}", {"prompt": "mine", "version": 1}),
+    ("PUT", "/v1/prompts/{prompt}/set-default-version", {"version": 1}),
+    ("DELETE", "/v1/prompts/{prompt}", None),
     ("GET", "/v1/conversations/{conversation}", None),
     ("POST", "/v1/conversations/{conversation}", {"metadata": {"mine": "now"}}),
     ("DELETE", "/v1/conversations/{conversation}", None),
@@ -57,11 +68,14 @@ async def answers(tenant: Tenant, other: Tenant, way: tuple[str, str, Any]) -> l
     """Return what a tenant is answered of another's thing and of one that is not there, each with the ids left out."""
     method, path, body = way
     own = tenant.response if path.startswith("/v1/responses") else tenant.conversation
-    there = {kind: getattr(other, kind) for kind in ("response", "running", "conversation", "item")}
-    missing = {kind: new_id(f"{there[kind].partition('_')[0]}_") for kind in there}
+    there, missing = other.ids, {kind: not_there(thing) for kind, thing in other.ids.items()}
     found = []
     for ids in (there, missing):
-        json = {"model": "stand-in", "input": "Let me in.", **fill(body, ids)} if path == "/v1/responses" else body
+        json = (
+            {"model": "stand-in", "input": "Let me in.", **fill(body, ids)}
+            if path == "/v1/responses"
+            else fill(body, ids)
+        )
         answer = await tenant.http.request(method, fill(path, ids).replace("OWN", own), json=json)
         headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "date"]
         text = answer.text
@@ -72,10 +86,18 @@ async def answers(tenant: Tenant, other: Tenant, way: tuple[str, str, Any]) -> l
     return found
 
 
+def not_there(thing: str) -> str:
+    """Return an id like another, of what does not exist."""
+    prefix, _, digits = thing.partition("_")
+    return f"{prefix}_{secrets.token_hex(len(digits) // 2)}"
+
+
 def fill(template: Any, ids: dict[str, str]) -> Any:
     """Put ids where a path or a body names them."""
     if isinstance(template, dict):
         return {name: fill(value, ids) for name, value in template.items()}
+    if isinstance(template, list):
+        return [fill(value, ids) for value in template]
     return template.format(**ids) if isinstance(template, str) else template
 
 
@@ -178,8 +200,7 @@ async def test_time_tells_nothing(tenants: tuple[Tenant, Tenant], way: tuple[str
     """How long it takes to be refused does not say whether there is such a thing: either is the slower one as often."""
     tenant, other = tenants
     method, path, body = way
-    there = {kind: getattr(other, kind) for kind in ("response", "running", "conversation")}
-    missing = {kind: new_id(f"{there[kind].partition('_')[0]}_") for kind in there}
+    there, missing = other.ids, {kind: not_there(thing) for kind, thing in other.ids.items()}
 
     async def seconds(ids: dict[str, str]) -> float:
         json = {"model": "stand-in", "input": "Let me in.", **fill(body, ids)} if body else None

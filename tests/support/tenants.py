@@ -29,6 +29,13 @@ class Tenant:
     running: str = ""  # a turn that has not ended
     conversation: str = ""
     item: str = ""
+    said: str = ""  # an item of a turn
+    prompt: str = ""
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """All of these by what they are."""
+        return {kind: getattr(self, kind) for kind in ("response", "running", "conversation", "item", "said", "prompt")}
 
     async def ask(self, **body: Any) -> dict[str, Any]:
         """Post a turn and return the response."""
@@ -39,7 +46,9 @@ class Tenant:
 
     async def settle(self) -> None:
         """Have a response, a conversation with items, and a turn that goes on for a while."""
-        self.response = (await self.ask(input=self.secret, metadata={"secret": self.secret}))["id"]
+        response = await self.ask(input=self.secret, metadata={"secret": self.secret})
+        self.response, self.said = response["id"], response["output"][0]["id"]
+        self.prompt = (await self.http.post("/v1/prompts", json={"prompt": self.secret})).json()["prompt_id"]
         body = {"metadata": {"secret": self.secret}, "items": [{**MESSAGE, "content": self.secret}]}
         self.conversation = (await self.http.post("/v1/conversations", json=body)).json()["id"]
         await self.ask(input=self.secret, conversation=self.conversation)
@@ -53,6 +62,7 @@ class Tenant:
             f"/v1/responses/{self.response}/input_items",
             f"/v1/conversations/{self.conversation}",
             f"/v1/conversations/{self.conversation}/items",
+            f"/v1/prompts/{self.prompt}",
         )
         return [(await self.http.get(path)).raise_for_status().json() for path in paths]
 
