@@ -13,7 +13,6 @@ SAME_NAME = (
     "user",
     "safety_identifier",
     "prompt_cache_key",
-    "parallel_tool_calls",
 )
 LOGPROBS = "message.output_text.logprobs"
 
@@ -73,6 +72,8 @@ def _tools(asked: dict[str, Any]) -> dict[str, Any]:
         request["tool_choice"] = _named(next(tool for tool in tools if tool["name"] == choice["name"]))
     elif "tool_choice" in asked:
         request["tool_choice"] = choice
+    if "parallel_tool_calls" in asked:  # with tools alone: OpenAI's API refuses it without them
+        request["parallel_tool_calls"] = asked["parallel_tool_calls"]
     return request
 
 
