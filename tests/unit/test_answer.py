@@ -221,9 +221,9 @@ async def test_calls_without_an_index() -> None:
     """Where a provider leaves the index out, a new id begins a new call, and what has no other belongs to the last."""
     answer = await read(
         called(piece(None, "{}", call="a", name="f"), piece(None, "1", call="b", name="h")),
-        called(piece(None, "2"), piece(None, "3", call="b")),
+        called(piece(None, "2"), piece(None, "3", call="b"), piece(None, "4", call="")),
     )
-    assert answer.items == [function_call("a", "{}"), function_call("b", "123", "h")]
+    assert answer.items == [function_call("a", "{}"), function_call("b", "1234", "h")]
 
 
 async def test_call_without_an_id_or_arguments() -> None:

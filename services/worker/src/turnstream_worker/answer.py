@@ -108,8 +108,8 @@ class Answer:
         if piece.get("index") is not None:
             return int(piece["index"])
         last = max(self._calls, default=-1)
-        begins = last < 0 or piece.get("id") not in {None, self._calls[last].id}
-        return last + begins
+        begins = last < 0 or piece.get("id") not in {None, "", self._calls[last].id}
+        return last + 1 if begins else last
 
     def _add_calls(self) -> None:
         for call in list(self._calls.values())[: self._calls_limit]:
