@@ -346,13 +346,17 @@ def test_conversation_body() -> None:
             CreateConversation.model_validate(refused)
 
 
-def test_new_items_body() -> None:
+@pytest.mark.parametrize("count", [1, NEW_ITEMS_LIMIT])
+def test_new_items_body(count: int) -> None:
     """From 1 to 20 items are put into a conversation at a time."""
-    for count in (1, NEW_ITEMS_LIMIT):
-        assert len(CreateItems.model_validate({"items": [USER] * count}).items) == count
-    for refused in ({}, {"items": []}, {"items": [USER] * (NEW_ITEMS_LIMIT + 1)}, {"items": "hello"}):
-        with pytest.raises(ValidationError):
-            CreateItems.model_validate(refused)
+    assert len(CreateItems.model_validate({"items": [USER] * count}).items) == count
+
+
+@pytest.mark.parametrize("body", [{}, {"items": []}, {"items": [USER] * (NEW_ITEMS_LIMIT + 1)}, {"items": "hello"}])
+def test_what_are_no_new_items(body: dict[str, Any]) -> None:
+    """No items, and too many, are refused."""
+    with pytest.raises(ValidationError):
+        CreateItems.model_validate(body)
 
 
 def test_update_body() -> None:
