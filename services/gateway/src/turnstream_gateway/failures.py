@@ -66,11 +66,14 @@ def _param(error: dict[str, Any], body: Any) -> str:
         return str(steps[0])
     path, within = "", body
     for place, step in enumerate(steps):
+        last = place == len(steps) - 1
+        if isinstance(within, dict) and step == within.get("type") and not last:
+            continue  # a branch that is called as a field of its own: a part of type `refusal` has a `refusal`
         if isinstance(within, list) and isinstance(step, int) and step < len(within):
             path, within = f"{path}[{step}]", within[step]
         elif isinstance(within, dict) and step in within:
             path, within = f"{path}.{step}", within[step]
-        elif error["type"] == "missing" and place == len(steps) - 1:
+        elif error["type"] == "missing" and last:
             path = f"{path}.{step}"
     return path.lstrip(".") or "body"
 

@@ -48,18 +48,24 @@ class Answer:
         """Whether it has grown as large as it may."""
         return self._output.size + sum(len(call.arguments) for call in self._calls.values()) > self._limit
 
+    def think(self, chunk: Chunk) -> None:
+        """Take in what the next chunk adds to the reasoning, which is before what it says."""
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            # vLLM and others say `reasoning_content`, some `reasoning`, and some both of the same text.
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            if thought and isinstance(thought, str):
+                self.thinking = True
+                self._output.text("reasoning_text", thought)
+
     def read(self, chunk: Chunk) -> None:
-        """Take in the next chunk."""
+        """Take in what the next chunk holds besides reasoning."""
         if usage := chunk.get("usage"):
             self.usage = usage  # some servers send it along with every chunk: the last one counts
         if tier := chunk.get("service_tier"):
             self._service_tier = str(tier)
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
-            # vLLM and others say `reasoning_content`, some `reasoning`, and some both of the same text.
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
-            self.thinking = self.thinking or bool(thought)
-            self._write("reasoning_text", thought)
             self._write("output_text", delta.get("content"), choice)
             self._write("refusal", delta.get("refusal"))
             for piece in delta.get("tool_calls") or ():
@@ -89,13 +95,21 @@ class Answer:
             self._output.text(kind, said, _logprobs(choice) if choice and self._logprobs else None)
 
     def _read_call(self, piece: dict[str, Any]) -> None:
-        call = self._calls.setdefault(piece.get("index") or 0, _Call())
+        call = self._calls.setdefault(self._place(piece), _Call())
         if len(self._calls) > CALLS_LIMIT:
             raise ModelError(f"The model made more than {CALLS_LIMIT} calls at a time.")
         function = piece.get("function") or piece.get("custom") or {}
         call.id = piece.get("id") or call.id
         call.name = function.get("name") or call.name
         call.arguments += function.get("arguments") or function.get("input") or ""
+
+    def _place(self, piece: dict[str, Any]) -> int:
+        """Return which call a piece belongs to. Where a provider does not say, a new id begins a new call."""
+        if piece.get("index") is not None:
+            return int(piece["index"])
+        last = max(self._calls, default=-1)
+        begins = last < 0 or piece.get("id") not in {None, "", self._calls[last].id}
+        return last + 1 if begins else last
 
     def _add_calls(self) -> None:
         for call in list(self._calls.values())[: self._calls_limit]:
