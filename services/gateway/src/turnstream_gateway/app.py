@@ -17,8 +17,12 @@ from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.pass_through import PassThrough
+from turnstream_gateway.providers import Providers
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
+from turnstream_gateway.routes.inference import inference
+from turnstream_gateway.routes.inspect import inspect
 from turnstream_gateway.routes.models import models
 from turnstream_gateway.routes.responses import responses
 from turnstream_gateway.routes.service import service
@@ -57,6 +61,8 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     app.include_router(events(turns))
     app.include_router(conversations(Conversations(store)))
     app.include_router(models(known_models))
+    app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
+    app.include_router(inspect(app, Providers(bus, settings.models_ttl)))
     app.include_router(service(bus, database))
     return app
 

@@ -2,10 +2,12 @@
 
 import asyncio
 
-from turnstream.bus import Bus
+from turnstream import subjects
+from turnstream.bus import Bus, StreamService
 from turnstream.database import Database
 from turnstream.process import notify_ready
 from turnstream.store import Store
+from turnstream_worker.pass_through import PassThrough
 from turnstream_worker.run_turn import TurnRunner
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.stack import open_stack
@@ -19,10 +21,18 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     database = await Database.connect(settings)
     store = Store(database)
     try:
-        await bus.serve("stack", {"models": stack.models})
+        await bus.serve("stack", {"models": lambda _: stack.models(), "providers": lambda _: stack.providers()})
+        calls = await bus.serve_streams(subjects.INFERENCE, PassThrough(stack).answer, settings.pass_through)
         notify_ready()
-        await Worker(bus, store, TurnRunner(bus, store, stack, settings), settings).run(stop)
+        async with asyncio.TaskGroup() as running:
+            running.create_task(Worker(bus, store, TurnRunner(bus, store, stack, settings), settings).run(stop))
+            running.create_task(_drain(calls, stop, settings.grace))
     finally:
         await bus.close()
         await database.close()
         await stack.close()
+
+
+async def _drain(calls: StreamService, stop: asyncio.Event, grace: float) -> None:
+    await stop.wait()
+    await calls.stop(grace)
