@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from turnstream.errors import ApiError, InvalidRequestError, RetryableError, UnavailableError
+from turnstream.errors import ApiError, InvalidRequestError, ModelError, RetryableError, UnavailableError
 from turnstream.logs import fault, log
 
 # What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
@@ -20,6 +20,7 @@ CODES_BY_STATUS = {413: "body_too_large"}
 def install(app: FastAPI) -> None:
     """Make the application answer failures so."""
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ModelError, _on_model_error)
     app.add_exception_handler(RetryableError, _on_unavailable)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -33,6 +34,11 @@ def _answer(error: ApiError, status: int | None = None, headers: dict[str, str] 
 async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return _answer(error)
+
+
+async def _on_model_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ModelError)
+    return JSONResponse(error.body(), error.status, error.headers)
 
 
 async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
