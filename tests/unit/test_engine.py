@@ -10,6 +10,7 @@ from support.turns import a_turn, events_of
 from turnstream.errors import ModelError
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
+from turnstream_worker import engine as engine_module
 from turnstream_worker.attachments import Attachments
 from turnstream_worker.engine import BYTES_A_TOKEN, TRUNCATIONS, Engine, since_compaction
 from turnstream_worker.event_log import EventLog
@@ -31,17 +32,25 @@ SEALED: dict[str, Any] = {"include": ["reasoning.encrypted_content"]}
 class Unattached:
     """Attachments of items that refer to nothing."""
 
-    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:  # noqa: ARG002
+    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:  # noqa: ARG002 - all are the same
         """Return the items as they are."""
         return items
 
 
 class Shouted:
-    """Attachments whose work is seen: they put every text into capitals."""
+    """Attachments whose work is seen: they put every text into capitals, and mark those of earlier turns."""
 
-    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:  # noqa: ARG002
+    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:
         """Return the items in capitals."""
-        return [message(item["role"], item["content"][0]["text"].upper()) for item in items]
+        marks = ["*" if place in earlier else "" for place in range(len(items))]
+        texts = [item["content"][0]["text"].upper() for item in items]
+        return [message(item["role"], text + mark) for item, text, mark in zip(items, texts, marks, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make no pause between two tries, but for what a provider asks for."""
+    monkeypatch.setattr(engine_module, "FIRST_PAUSE", 0)
 
 
 @dataclass
@@ -161,10 +170,10 @@ async def test_no_instructions() -> None:
 
 
 async def test_attachments() -> None:
-    """What items refer to is put in its place in all that the model reads."""
+    """What items refer to is put in its place in all that the model reads, and what came before is known as that."""
     stack = ScriptedStack([*ANSWER])
     await run(engine(stack, Shouted()), exchanges(1), instructions="Be brief.")
-    assert read(stack) == ["BE BRIEF.", "QUESTION 0", "ANSWER 0", "HELLO"]
+    assert read(stack) == ["BE BRIEF.", "QUESTION 0*", "ANSWER 0*", "HELLO"]
 
 
 async def test_history_since_its_compaction() -> None:
@@ -418,7 +427,7 @@ async def test_count_tokens() -> None:
     stack = ScriptedStack([said("x"), finished("length"), used(42, 1)])
     asking = turn(instructions="Be brief.", tools=[], max_output_tokens=500)
     assert await engine(stack, Shouted()).count_tokens(asking, exchanges(1)) == 42
-    assert read(stack) == ["BE BRIEF.", "QUESTION 0", "ANSWER 0", "HELLO"]
+    assert read(stack) == ["BE BRIEF.", "QUESTION 0*", "ANSWER 0*", "HELLO"]
     assert stack.requests[0]["max_tokens"] == 1
 
 
