@@ -1,11 +1,11 @@
 """A stack in memory for tests of what is made of a model's answers: it yields the chunks that it was given."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from turnstream.errors import ModelError
 from turnstream_worker.chat_stream import Chunk
-from turnstream_worker.stack import Stack
+from turnstream_worker.stack import Operation, Stack
 
 # What a model answers: chunks, each arriving alone, or the error that it breaks off with.
 type Script = Sequence[Chunk | ModelError]
@@ -29,6 +29,14 @@ class ScriptedStack(Stack):
             if isinstance(step, ModelError):
                 raise step
             yield [step]
+
+    async def providers(self) -> list[dict[str, Any]]:
+        """Return no providers: nothing here looks for one."""
+        return []
+
+    def answer(self, operation: Operation, request: dict[str, Any]) -> AsyncGenerator[bytes]:
+        """Pass nothing through."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         """Keep nothing."""

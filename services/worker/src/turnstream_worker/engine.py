@@ -115,10 +115,10 @@ class Engine:
                     truncations += 1
                     items = _shortened(items, error)
                 elif error.retry_after is not None and tries < self.settings.model_tries:
-                    tries += 1
-                    pause = max(error.retry_after, FIRST_PAUSE * 2**tries) * (1 + JITTER * random.random())  # noqa: S311 - no secret
+                    pause = max(error.retry_after, FIRST_PAUSE * 2 ** (tries - 1)) * (1 + JITTER * random.random())  # noqa: S311 - no secret
                     log.warning("model.retry", turn=turn.id, code=error.code, seconds=round(pause, 2))
                     await asyncio.sleep(pause)
+                    tries += 1
                 else:
                     raise
             else:
