@@ -12,6 +12,7 @@ from turnstream.errors import ModelError
 from turnstream_worker.provider_errors import refused
 
 OK = 200
+STALE_CONNECTIONS = 3  # that one request may meet in a row
 ERROR_LIMIT = 64 << 10  # bytes of an error's body that are read
 
 
@@ -37,7 +38,7 @@ class Endpoint:
         headers = {**self.headers, "accept-encoding": "identity"}
         come = 0
         try:
-            async with session.post(url, data=orjson.dumps({**self.defaults, **request}), headers=headers) as response:
+            async with await _post(session, url, orjson.dumps({**self.defaults, **request}), headers) as response:
                 if response.status != OK:
                     raise refused(response.status, response.headers, await response.content.read(ERROR_LIMIT))
                 try:
@@ -51,3 +52,20 @@ class Endpoint:
         except aiohttp.ClientError as error:
             message = "The connection to the model's provider failed."
             raise ModelError(message, retry_after=None if come else 0.0) from error
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]
+) -> aiohttp.ClientResponse:
+    """Post a request, again where a connection that was kept turns out to have been closed by its server.
+
+    llama.cpp closes each right behind its answer, and whether that is seen before the next request is a matter of luck.
+    """
+    for _ in range(STALE_CONNECTIONS):
+        try:
+            return await session.post(url, data=body, headers=headers)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            continue
+    return await session.post(url, data=body, headers=headers)
