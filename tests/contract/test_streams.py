@@ -363,7 +363,7 @@ async def test_reader_that_has_stopped(gateway_bus: Bus, worker_bus: Bus, monkey
 
 async def test_nats_is_away(gateway_bus: Bus) -> None:
     """Without NATS an asker learns it at once, and its request is not sent later."""
-    await gateway_bus.close()
+    await gateway_bus._connection.client.close()
     with pytest.raises(BusUnavailableError, match="away"):
         await ask(gateway_bus)
 

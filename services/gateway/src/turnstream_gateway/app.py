@@ -88,11 +88,11 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     turns = Turns(bus, store, known_models, reader, settings)
     app.include_router(responses(turns))
     app.include_router(questions(Asking(bus, store, known_models, reader)))
+    app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
     app.include_router(events(turns))
     app.include_router(conversations(Conversations(store, reader)))
     app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
-    app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
     app.include_router(inspect(app, Providers(bus, settings.models_ttl)))
     app.include_router(service(bus, database))
     return app

@@ -134,8 +134,6 @@ class Answer:
         return self._settled or self._failure is not None or self._stopped
 
     async def _ask(self) -> None:
-        if not self._connection.client.is_connected:  # it would be asked later, when nobody waits any more
-            raise BusUnavailableError(f"{self._subject} cannot be asked: NATS is away")
         self.heard_at = asyncio.get_running_loop().time()
         try:
             await self._connection.client.publish(self._subject, self._payload, reply=self._inbox)
@@ -174,7 +172,12 @@ class Answers:
 
     @asynccontextmanager
     async def to(self, subject: str, payload: bytes) -> AsyncIterator[Answer]:
-        """Yield the answer to a request, to be begun; what is left unread is called off."""
+        """Yield the answer to a request, to be begun; what is left unread is called off.
+
+        Raises BusUnavailableError if NATS is away: the request would be sent later, when nobody waits any more.
+        """
+        if not self._connection.client.is_connected:
+            raise BusUnavailableError(f"{subject} cannot be asked: NATS is away")
         if self._watch is None:
             await self._open()
         self._asked += 1

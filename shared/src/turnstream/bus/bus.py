@@ -211,7 +211,7 @@ class Bus:
     def stream(self, subject: str, payload: bytes) -> AbstractAsyncContextManager[Answer]:
         """Return the streamed answer to a payload; use it with `async with`, which calls off what is left unread.
 
-        Raises TooLargeError if a message cannot hold the payload.
+        Raises TooLargeError if a message cannot hold the payload, and BusUnavailableError if NATS is away.
         """
         self._check_size(payload)
         return self._answers.to(subject, payload)

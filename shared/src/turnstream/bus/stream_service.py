@@ -70,7 +70,7 @@ class StreamService:
                 self._group = await self._connection.client.subscribe(self._subject, queue=QUEUE, cb=self._on_call)
 
     def _leave(self) -> None:
-        """Take part no more; what is on its way still arrives."""
+        """Take part no more; what is on its way still arrives, and is refused."""
         if self._group:
             self._aside(self._connection.leave(self._group))
             self._group = None
@@ -81,7 +81,7 @@ class StreamService:
         task.add_done_callback(self._asides.discard)
 
     async def _on_call(self, message: Msg) -> None:
-        if len(self._calls) >= self._capacity:
+        if self._stopped or len(self._calls) >= self._capacity:
             # Behind what leaves the group, so that the same request does not come here again.
             self._aside(self._refuse(message))
             return
@@ -162,27 +162,28 @@ class _Call:
             body = data[start : start + FRAME]
             await self._until_room(len(body))
             self._sent += len(body)
+            data_frame = frame(DATA, self._number, body)
+            self._number += 1  # before anything is awaited: a heartbeat may come in between
             try:
-                await self._say(DATA, body, reply=self._control)
+                await self._send(data_frame, reply=self._control)
             except AWAY as error:
                 raise BusUnavailableError(f"an answer cannot be sent: {type(error).__name__}") from error
-            self._number += 1
 
     async def end(self) -> None:
         """Say that this is all."""
         with suppress(*AWAY):
-            await self._say(END)
+            await self._send(frame(END, self._number))
 
     async def fail(self, failure: failures.Failure) -> None:
         """Say that no more comes, and why."""
         with suppress(*AWAY):
-            await self._say(FAILURE, failures.encode(failure))
+            await self._send(frame(FAILURE, self._number, failures.encode(failure)))
 
     async def beat(self) -> None:
         """Show that this end is alive, if it has said nothing since the last time."""
         if not self._spoke:
             with suppress(*AWAY):
-                await self._say(ALIVE, reply=self._control)
+                await self._send(frame(ALIVE, self._number), reply=self._control)
         self._spoke = False
 
     def acknowledged(self, read: int) -> None:
@@ -199,6 +200,6 @@ class _Call:
             except TimeoutError as error:
                 raise UnavailableError(f"The answer was not read for {STALL:g} seconds.") from error
 
-    async def _say(self, kind: bytes, body: bytes = b"", *, reply: str = "") -> None:
+    async def _send(self, data: bytes, *, reply: str = "") -> None:
         self._spoke = True
-        await self._connection.client.publish(self._asker, frame(kind, self._number, body), reply=reply)
+        await self._connection.client.publish(self._asker, data, reply=reply)
