@@ -79,6 +79,7 @@ def _write_run_yaml(folder: Path, *providers: dict[str, Any]) -> Path:
     """Write the run.yaml that we ship, with other providers."""
     stack = yaml.safe_load(default_run_yaml().read_text())
     stack["providers"]["inference"] = list(providers)
+    stack["registered_resources"] = {}  # the stand-in's
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(stack))
     return path

@@ -35,7 +35,10 @@ async def _supervised[S: Settings](settings: S, serve: Serve[S]) -> int:
         await serve(settings, stop)
     except Exception:  # noqa: BLE001 - logged with its trace, and the process ends
         log.exception("process.failed")
-        return 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # At once: threads that a library has left behind would keep a process that does nothing any more.
+        os._exit(1)
     log.info("process.stopped")
     return 0
 

@@ -47,8 +47,9 @@ class EmbeddedStack:
     Llama Stack's plain OpenAI one, the answer is read by `chat_stream`; any other is called through the adapter.
     """
 
-    def __init__(self, library: Any, session: aiohttp.ClientSession) -> None:
+    def __init__(self, library: Any, session: aiohttp.ClientSession, patience: float) -> None:
         self._library = library
+        self._patience = patience  # seconds a model may stay silent
         self._session = session
         self._inference = library.impls[Api.inference]
         self._inference.store = None  # else every prompt and completion is logged to a database
@@ -64,7 +65,7 @@ class EmbeddedStack:
         library = Library(config)
         await library.initialize()
         library.create_registry_refresh_task()  # finds the models of a provider that was not up yet
-        return cls(library, new_session(settings))
+        return cls(library, new_session(settings), settings.model_timeout)
 
     async def models(self) -> list[dict[str, Any]]:
         """Return the models of all providers that answer."""
@@ -152,14 +153,21 @@ class EmbeddedStack:
         method, request_class = METHODS[operation]
         begun = False
         try:
-            answer = await getattr(self._inference, method)(request_class(**request))
+            # Adapters bound no silence of their own.
+            async with asyncio.timeout(self._patience):
+                answer = await getattr(self._inference, method)(request_class(**request))
             if not request.get("stream"):
                 yield answer
                 return
-            async for chunk in answer:
+            chunks = aiter(answer)
+            while True:
+                async with asyncio.timeout(self._patience):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
                 begun = True
                 yield chunk
-        except (APIError, LlamaStackError, NotImplementedError, ValueError) as error:
+        except (APIError, LlamaStackError, NotImplementedError, TimeoutError, ValueError) as error:
             mapped = _mapped(error)
             if begun:
                 mapped.retry_after = None
@@ -172,7 +180,7 @@ def _mapped(error: Exception) -> ModelError:
         case APIStatusError():
             body = orjson.dumps({"error": error.body}, default=str)
             return refused(error.status_code, error.response.headers, body)
-        case APITimeoutError():
+        case APITimeoutError() | TimeoutError():
             return ModelError("The model did not answer in time.", status=504)
         case APIConnectionError():
             return ModelError("The connection to the model's provider failed.", retry_after=0.0)
