@@ -17,6 +17,7 @@ from turnstream_gateway import failures
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.models import Models
+from turnstream_gateway.openapi import Api
 from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.questions import Questions
 from turnstream_gateway.routes.conversations import conversations
@@ -44,7 +45,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAPI:
     """Return the application over a connected bus and database."""
-    app = FastAPI(
+    app = Api(
         title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None, redirect_slashes=False
     )
     failures.install(app)

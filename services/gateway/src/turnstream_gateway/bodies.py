@@ -18,10 +18,17 @@ type Metadata = Annotated[
 ]
 
 
+def _with_nulls(schema: dict[str, Any]) -> None:
+    """Say in a model's schema that a field which may be left out may be null as well."""
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+
+
 class Strict(BaseModel):
     """A part of a body in which every field is known: an unknown one is refused, never dropped."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_with_nulls)
 
     @model_validator(mode="before")
     @classmethod

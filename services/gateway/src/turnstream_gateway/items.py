@@ -128,11 +128,19 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-type TextParts = Annotated[list[InputText], BeforeValidator(_as_parts), Field(min_length=1, max_length=PARTS_LIMIT)]
 type InputPart = Annotated[InputText | InputImage | InputFile | InputVideo, Discriminator("type")]
-type InputParts = Annotated[list[InputPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=PARTS_LIMIT)]
 type OutputPart = Annotated[OutputText | Refusal, Discriminator("type")]
-type OutputParts = Annotated[list[OutputPart], BeforeValidator(_as_parts), Field(max_length=PARTS_LIMIT)]
+type SomeParts[Part] = Annotated[list[Part], Field(min_length=1, max_length=PARTS_LIMIT)]
+type AnyParts[Part] = Annotated[list[Part], Field(max_length=PARTS_LIMIT)]
+type TextParts = Annotated[
+    SomeParts[InputText], BeforeValidator(_as_parts, json_schema_input_type=str | SomeParts[InputText])
+]
+type InputParts = Annotated[
+    SomeParts[InputPart], BeforeValidator(_as_parts, json_schema_input_type=str | SomeParts[InputPart])
+]
+type OutputParts = Annotated[
+    AnyParts[OutputPart], BeforeValidator(_as_parts, json_schema_input_type=str | AnyParts[OutputPart])
+]
 
 
 # Items
