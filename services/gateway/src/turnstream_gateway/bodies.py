@@ -26,9 +26,9 @@ def _with_nulls(schema: dict[str, Any]) -> None:
 
 
 class Strict(BaseModel):
-    """A part of a body in which every field is known: an unknown one is refused, never dropped."""
+    """A part of a body in which every field is known and of its type: another is refused, never dropped or bent."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_with_nulls)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra=_with_nulls)
 
     @model_validator(mode="before")
     @classmethod

@@ -99,18 +99,33 @@ class FileCitation(Strict):
 type Annotation = Annotated[UrlCitation | FileCitation, Discriminator("type")]
 
 
+class TopLogprob(Strict):
+    """A token that could have stood in another's place, and the logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int] = Field([])
+
+
+class Logprob(TopLogprob):
+    """A token, the logarithm of its probability, and what else could have stood there."""
+
+    top_logprobs: list[TopLogprob] = Field([])
+
+
 class OutputText(Strict):
     """Text that a model wrote."""
 
     type: Literal["output_text", "input_text", "text"]
     text: str
     annotations: list[Annotation] = Field([])
-    logprobs: list[dict[str, Any]] = Field([])
+    logprobs: list[Logprob] = Field([])
 
     def part(self) -> dict[str, Any]:
         """Return it as it is stored."""
         annotations = [annotation.model_dump(exclude_none=True) for annotation in self.annotations]
-        return {"type": "output_text", "text": self.text, "annotations": annotations, "logprobs": self.logprobs}
+        logprobs = [logprob.model_dump() for logprob in self.logprobs]
+        return {"type": "output_text", "text": self.text, "annotations": annotations, "logprobs": logprobs}
 
 
 class Refusal(Strict):

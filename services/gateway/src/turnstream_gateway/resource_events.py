@@ -6,7 +6,7 @@ from pydantic import Field
 
 from turnstream_gateway.resource_items import (
     ItemResource,
-    Logprob,
+    LogprobResource,
     OutputTextContent,
     ReasoningTextContent,
     RefusalContent,
@@ -74,7 +74,7 @@ class TextDelta(_Delta):
 
     type: Literal["response.output_text.delta"]
     content_index: int
-    logprobs: list[Logprob]
+    logprobs: list[LogprobResource]
 
 
 class TextDone(_OfItem):
@@ -83,7 +83,7 @@ class TextDone(_OfItem):
     type: Literal["response.output_text.done"]
     content_index: int
     text: str
-    logprobs: list[Logprob]
+    logprobs: list[LogprobResource]
 
 
 class RefusalDelta(_Delta):

@@ -1,6 +1,6 @@
 """What the items and their parts hold that the API shows."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,7 @@ class Resource(BaseModel):
 # Parts
 
 
-class TopLogprob(Resource):
+class TopLogprobResource(Resource):
     """A token that could have stood in another's place, and the logarithm of its probability."""
 
     token: str
@@ -24,10 +24,32 @@ class TopLogprob(Resource):
     bytes: list[int]
 
 
-class Logprob(TopLogprob):
+class LogprobResource(TopLogprobResource):
     """A token, the logarithm of its probability, and what else could have stood there."""
 
-    top_logprobs: list[TopLogprob]
+    top_logprobs: list[TopLogprobResource]
+
+
+class UrlCitationResource(Resource):
+    """A page that a span of the text rests on."""
+
+    type: Literal["url_citation"]
+    url: str
+    title: str
+    start_index: int
+    end_index: int
+
+
+class FileCitationResource(Resource):
+    """A file that the text rests on, or that it made."""
+
+    type: Literal["file_citation", "file_path", "container_file_citation"]
+    file_id: str
+    filename: str | None = None
+    container_id: str | None = None
+    index: int | None = None
+    start_index: int | None = None
+    end_index: int | None = None
 
 
 class OutputTextContent(Resource):
@@ -35,8 +57,8 @@ class OutputTextContent(Resource):
 
     type: Literal["output_text"]
     text: str
-    annotations: list[dict[str, Any]]
-    logprobs: list[Logprob]
+    annotations: list[Annotated[UrlCitationResource | FileCitationResource, Field(discriminator="type")]]
+    logprobs: list[LogprobResource]
 
 
 class RefusalContent(Resource):
