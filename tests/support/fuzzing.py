@@ -20,14 +20,14 @@ from support.infrastructure import embedded
 from support.reader import TIMEOUT
 
 KNOWN = 20  # things of each kind that are there to be named
-# A status that is not described, a server's error, an answer that does not fit its schema or its content type, a
-# request accepted that the schema refuses. Not a request refused that the schema accepts: a schema cannot say that of
-# two parameters one is needed, or which ids there are.
-CHECKS = ("--exclude-checks", "positive_data_acceptance")
+# All checks but those for which a schema would have to say more than it can: which of two parameters is needed, and
+# which of the things that a body names are there.
+TOO_MUCH = "positive_data_acceptance,ensure_resource_availability"
+# This one takes a right request for a wrong one, rarely, where two values of a discriminator lead to one schema.
+MISTAKEN_AT_TIMES = "negative_data_rejection"
 COMMAND = (
     str(Path(sys.executable).with_name("schemathesis")),
     "run",
-    *CHECKS,
     "--generation-database=none",
     "--request-timeout=30",
     "--continue-on-failure",
@@ -35,7 +35,7 @@ COMMAND = (
 )
 
 
-async def fuzz(url: str, *options: str) -> tuple[bool, str]:
+async def fuzz(url: str, *options: str, without: str = TOO_MUCH) -> tuple[bool, str]:
     """Run schemathesis against a gateway with a worker; return whether all was as it says, and the report."""
     environment = {
         **os.environ,
@@ -45,7 +45,7 @@ async def fuzz(url: str, *options: str) -> tuple[bool, str]:
     }
     with tempfile.TemporaryDirectory() as folder:  # for what it keeps between its runs
         process = await asyncio.create_subprocess_exec(
-            *(*COMMAND, *options, f"{url}/openapi.json"),
+            *(*COMMAND, *options, f"--exclude-checks={without}", f"{url}/openapi.json"),
             cwd=folder,
             env=environment,
             stdout=asyncio.subprocess.PIPE,
@@ -86,7 +86,8 @@ async def main() -> int:
         await deployment.worker(embedded=True)
         gateway = await deployment.gateway()
         print(f"fuzzing for {options.seconds} seconds, seed {options.seed}")
-        passed, report = await fuzz(gateway.url, f"--seed={options.seed}", f"--max-time={options.seconds}")
+        bounds = (f"--seed={options.seed}", f"--max-time={options.seconds}")
+        passed, report = await fuzz(gateway.url, *bounds, without=f"{TOO_MUCH},{MISTAKEN_AT_TIMES}")
     print(report)
     return 0 if passed else 1
 

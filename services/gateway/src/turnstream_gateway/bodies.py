@@ -19,10 +19,12 @@ type Metadata = Annotated[
 
 
 def _with_nulls(schema: dict[str, Any]) -> None:
-    """Say in a model's schema that a field which may be left out may be null as well."""
+    """Say in a model's schema that a null is nothing: fields that may be left out, and unknown ones, may be null."""
     for name, field in schema.get("properties", {}).items():
         if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
             schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+    if schema["additionalProperties"] is False:
+        schema["additionalProperties"] = {"type": "null"}
 
 
 class Strict(BaseModel):
