@@ -75,11 +75,17 @@ def max_payload(buses: Buses) -> int:
 
 
 @pytest.fixture
-async def store(infrastructure: Infrastructure) -> AsyncIterator[Store]:
-    """A store on the real database."""
+async def database(infrastructure: Infrastructure) -> AsyncIterator[Database]:
+    """The real database."""
     database = await Database.connect(settings(infrastructure, "gateway"))
-    yield Store(database)
+    yield database
     await database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    """A store on the real database."""
+    return Store(database)
 
 
 def settings(infrastructure: Infrastructure, service: str) -> Settings:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from turnstream.errors import FencedError
-from turnstream.ids import new_id
+from turnstream.ids import first_id, new_id
 from turnstream.store import Store
 from turnstream.turns import Item, Outcome, Turn
 
@@ -56,7 +56,7 @@ async def history(store: Store, turn: Turn) -> list[str]:
 
 async def texts(store: Store, of: str) -> list[str]:
     """Return the texts of a conversation's items, oldest first."""
-    return [one["text"] for one in await store.items(of, after=None, limit=1000, newest_first=False)]
+    return [one["text"] for one in await store.items(TENANT, of, after=None, limit=1000, newest_first=False)]
 
 
 # Accept
@@ -309,7 +309,7 @@ async def test_paging(store: Store, newest_first: bool) -> None:
     expected = await texts(store, of)
     seen: list[str] = []
     after = None
-    while page := await store.items(of, after=after, limit=4, newest_first=newest_first):
+    while page := await store.items(TENANT, of, after=after, limit=4, newest_first=newest_first):
         assert len(page) <= 4
         seen += [one["text"] for one in page]
         after = page[-1]["id"]
@@ -328,11 +328,37 @@ async def test_conversation_is_created_once(store: Store) -> None:
 
 
 async def test_tenants_see_only_their_own(store: Store) -> None:
-    """Another tenant's turns and conversations can be neither read, cancelled nor deleted."""
-    turn, of = await accept(store), await conversation(store)
-    assert await store.turn(OTHER, turn.id) is None
-    assert await store.cancel(OTHER, turn.id) is None
-    assert await store.conversation(OTHER, of) is None
-    assert not await store.delete_conversation(OTHER, of)
-    assert await store.turn(TENANT, turn.id) == turn
-    assert await store.conversation(TENANT, of) is not None
+    """Another tenant's turns, conversations and items can be neither read, listed, changed, cancelled nor deleted."""
+    one = item("one")
+    of = (await store.create_conversation(new_id("conv_"), TENANT, {"topic": "x"}, [one])).id
+    ended, turn = await run(store, "a"), await accept(store)
+    page: dict[str, Any] = {"after": None, "limit": 100, "newest_first": True}
+    for tenant in (OTHER, TENANT):
+        theirs = tenant == TENANT
+        listed = await store.turns(tenant, before=None, model=None, **page)
+        assert (turn in listed) == theirs
+        assert (await store.turn(tenant, turn.id) == turn) == theirs
+        assert (await store.cancel(tenant, turn.id) is not None) == theirs
+        assert await store.delete_turn(tenant, ended.id) == theirs
+        assert (await store.conversation(tenant, of) is not None) == theirs
+        assert (await store.update_conversation(tenant, of, {"topic": tenant}) is not None) == theirs
+        assert (await store.item(tenant, of, one["id"]) == one) == theirs
+        assert (await store.items(tenant, of, **page) == [one]) == theirs
+        await store.add_items(tenant, of, [item(tenant)])
+        assert await texts(store, of) == (["one", TENANT] if theirs else ["one"])
+        assert await store.delete_item(tenant, of, one["id"]) == theirs
+        assert await store.delete_conversation(tenant, of) == theirs
+
+
+async def test_tenants_send_again_only_their_own(store: Store) -> None:
+    """A body or an idempotency key that another tenant has sent before is new."""
+    key, since = new_id("key-"), first_id("resp_", seconds_ago=60)
+    first, second = [
+        await store.accept(
+            new_id("resp_"), tenant, {}, [], conversation=None, previous=None, key=key, fingerprint=key.encode()
+        )
+        for tenant in (TENANT, OTHER)
+    ]
+    assert first != second
+    assert await store.retried(TENANT, key.encode(), since) == first
+    assert await store.retried(OTHER, key.encode(), since) == second

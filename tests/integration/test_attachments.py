@@ -86,6 +86,17 @@ def data_url(media_type: str, body: bytes) -> str:
     return f"data:{media_type};base64,{b64encode(body).decode()}"
 
 
+async def test_what_has_gone(site: Site, attachments: Attachments) -> None:
+    """An earlier turn's image that is gone does not end the conversation: the model is told; this turn's own does."""
+    gone = message(image(site.url("/gone")))
+    site.pages["/here"] = page(gif(), "image/gif")
+    first, second = await attachments.resolve([gone, message(image(site.url("/here")))], earlier=range(1))
+    assert first["content"] == [{"type": "input_text", "text": "\n[image that can no longer be fetched]\n"}]
+    assert second["content"] == [image(data_url("image/gif", gif()))]
+    with pytest.raises(ModelError):
+        await attachments.resolve([gone, gone], earlier=range(1))
+
+
 async def test_same_url(site: Site, attachments: Attachments) -> None:
     """A URL that a turn names several times is fetched once, also where it stands for different things."""
     site.pages["/cat"] = page(png(), "image/png")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnstream.events import TERMINAL, Batch, decode, encode, is_terminal, sse_frame
+from turnstream.events import TERMINAL, Batch, decode, encode, is_terminal, sse_frame, without_obfuscation
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -77,3 +77,11 @@ def test_what_is_no_batch(header: str, payload: bytes) -> None:
 def test_since(number: int, expected: list[bytes]) -> None:
     """What a reader has seen is left out, wherever in the batch it stopped."""
     assert Batch(1, 5, [b"5", b"6"]).since(number) == expected
+
+
+def test_without_obfuscation() -> None:
+    """What fills a delta up goes, and nothing else, whatever the delta itself says."""
+    filled = encode("response.output_text.delta", 1, {"delta": "hi", "logprobs": [], "obfuscation": "xxxx"})
+    assert without_obfuscation(filled) == encode("response.output_text.delta", 1, {"delta": "hi", "logprobs": []})
+    for line in (encode("x", 1, {"delta": ',"obfuscation":"xx"}'}), encode("x", 1, {"delta": "hi"})):
+        assert without_obfuscation(line) == line

@@ -1,5 +1,7 @@
 """The command's own answers."""
 
+from pathlib import Path
+
 import pytest
 
 from turnstream_local.cli import main
@@ -8,7 +10,25 @@ from turnstream_local.turn_client import Turn
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["up", "--workers", "0"], ["up", "--port", "0"], ["up", "--port", "70000"]]
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["up", "--workers", "0"],
+        ["up", "--port", "0"],
+        ["up", "--port", "70000"],
+        ["keys"],
+        ["keys", "create"],
+        ["keys", "create", "Acme"],
+        ["keys", "create", "a.b"],
+        ["keys", "create", "*"],
+        ["keys", "create", ""],
+        ["keys", "create", "acme\n"],
+        ["keys", "create", "a" * 65],
+        ["keys", "create", "acme", "--name", "a\nb"],
+        ["keys", "create", "acme", "--name", "a" * 65],
+        ["keys", "revoke"],
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The command ends with 2 and shows its usage."""
@@ -16,6 +36,15 @@ def test_arguments_that_make_no_sense_are_refused(arguments: list[str], capsys: 
         main(arguments)
     assert exit_.value.code == 2
     assert "usage: turnstream" in capsys.readouterr().err
+
+
+def test_keys_of_a_system_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A data directory without a database is named, and left as it was."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["keys", "list", "--data-dir", str(tmp_path / "nothing")])
+    assert exit_.value.code == 2
+    assert f"there is no Turnstream in {tmp_path / 'nothing'}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_counts_as_configured_when_its_setting_is_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from typing import Self
 import asyncpg
 import orjson
 
-from turnstream.errors import StoreUnavailableError
+from turnstream.errors import SchemaError, StoreUnavailableError
 from turnstream.logs import log
-from turnstream.settings import Settings
+from turnstream.settings import PostgresSettings
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
 
@@ -51,12 +51,12 @@ class Database:
     A statement may so be sent twice, since an answer can be lost on the way: it must do its work once all the same.
     """
 
-    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: PostgresSettings) -> None:
         self._pool = pool
         self._settings = settings
 
     @classmethod
-    async def connect(cls, settings: Settings) -> Self:
+    async def connect(cls, settings: PostgresSettings) -> Self:
         """Return a database once Postgres answers; raise StoreUnavailableError after `startup_timeout` seconds."""
         pool = asyncpg.create_pool(
             settings.postgres_dsn.get_secret_value(),
@@ -86,7 +86,10 @@ class Database:
         return True
 
     async def run(self, statement: str, *values: object, patience: float | None = None) -> Sequence[Row]:
-        """Run a statement until it is answered; raise StoreUnavailableError after `patience` seconds."""
+        """Run a statement until it is answered; raise StoreUnavailableError after `patience` seconds.
+
+        Raises SchemaError if the database lacks what the statement is about.
+        """
         loop = asyncio.get_running_loop()
         patience = self._settings.store_patience if patience is None else patience
         deadline = loop.time() + patience
@@ -97,6 +100,8 @@ class Database:
             try:
                 async with asyncio.timeout(within), self._pool.acquire(timeout=within) as connection:
                     return await connection.fetch(statement, *values)
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                raise SchemaError(f"{error}: run the provisioning step of this version") from error
             except (*AWAY, *AWAY_THEMSELVES) as error:
                 if not is_away(type(error)):
                     raise

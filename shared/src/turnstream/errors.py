@@ -4,6 +4,7 @@
     ├── TerminalError            trying again cannot help
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
+    │   │   ├── AuthenticationError  401
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
@@ -15,6 +16,8 @@
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   ├── FetchError           what is at a URL cannot be had
     │   ├── MediaError           an image, a file or a video is of no use
+    │   ├── NoKeyError           a gateway that others can reach has no API key
+    │   ├── SchemaError          the database lacks what this version needs
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
@@ -65,6 +68,14 @@ class InvalidRequestError(ApiError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class AuthenticationError(ApiError):
+    """No API key, or none that is valid."""
+
+    status = 401
+    type = "invalid_request_error"
+    headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}  # RFC 9110, section 11.6.1, requires it
 
 
 class NotFoundError(ApiError):
@@ -119,6 +130,14 @@ class EventsExpiredError(TerminalError):
 
 class EventTooLargeError(TerminalError):
     """An event is larger than one message of the bus may be."""
+
+
+class NoKeyError(TerminalError):
+    """A gateway that others than this machine's users can reach has no API key to ask for."""
+
+
+class SchemaError(TerminalError):
+    """The database lacks what this version needs: the provisioning step has not run."""
 
 
 class FetchError(TerminalError):

@@ -4,6 +4,7 @@ An event is one line of JSON whose first key is `type` and whose second is `sequ
 were appended together; it is one message of the turn's subject, with its place in the log in a header.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ import orjson
 
 TERMINAL = ("response.completed", "response.failed", "response.incomplete")
 _TERMINAL_STARTS = tuple(f'{{"type":"{kind}"'.encode() for kind in TERMINAL)
+OBFUSCATION = b',"obfuscation":"'
+_FILLING = re.compile(re.escape(OBFUSCATION) + b'x*"}')
 _TYPE_START = len(b'{"type":"')
 
 
@@ -28,6 +31,12 @@ def decode(line: bytes) -> dict[str, Any]:
 def is_terminal(line: bytes) -> bool:
     """Tell whether the event on this line is the last of its turn."""
     return line.startswith(_TERMINAL_STARTS)
+
+
+def without_obfuscation(line: bytes) -> bytes:
+    """Return a delta's line without its last field, which fills it up to an even size; any other line as it is."""
+    place = line.rfind(OBFUSCATION)
+    return line[:place] + b"}" if place >= 0 and _FILLING.fullmatch(line, place) else line
 
 
 def sse_frame(line: bytes) -> bytes:

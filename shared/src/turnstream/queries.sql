@@ -145,22 +145,25 @@ ORDER BY item.place
 ON CONFLICT (conversation, id) DO NOTHING
 
 -- item: read an item of a conversation
-SELECT data FROM items WHERE conversation = $1 AND id = $2
+SELECT data FROM items
+WHERE conversation = (SELECT id FROM conversations WHERE id = $1 AND tenant = $2) AND id = $3
 
 -- delete_item: delete an item of a conversation
-DELETE FROM items WHERE conversation = $1 AND id = $2 RETURNING id
+DELETE FROM items
+WHERE conversation = (SELECT id FROM conversations WHERE id = $1 AND tenant = $2) AND id = $3
+RETURNING id
 
 -- items_ascending: a page of a conversation's items, oldest first
 SELECT data FROM items
-WHERE conversation = $1
-  AND position > coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 0)
-ORDER BY position LIMIT $3
+WHERE conversation = (SELECT id FROM conversations WHERE id = $1 AND tenant = $2)
+  AND position > coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $3), 0)
+ORDER BY position LIMIT $4
 
 -- items_descending: a page of a conversation's items, newest first
 SELECT data FROM items
-WHERE conversation = $1
-  AND position < coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $2), 9223372036854775807)
-ORDER BY position DESC LIMIT $3
+WHERE conversation = (SELECT id FROM conversations WHERE id = $1 AND tenant = $2)
+  AND position < coalesce((SELECT position FROM items WHERE conversation = $1 AND id = $3), 9223372036854775807)
+ORDER BY position DESC LIMIT $4
 
 -- secret: read a secret of the deployment
 SELECT value FROM secrets WHERE name = $1

@@ -216,23 +216,25 @@ class Store:
         """Delete a conversation and its items; tell whether there was one."""
         return bool(await self._run("delete_conversation", conversation, tenant))
 
-    async def items(self, conversation: str, *, after: str | None, limit: int, newest_first: bool) -> list[Item]:
-        """Return up to `limit` items of a conversation behind the item `after`."""
+    async def items(
+        self, tenant: str, conversation: str, *, after: str | None, limit: int, newest_first: bool
+    ) -> list[Item]:
+        """Return up to `limit` items of a tenant's conversation behind the item `after`."""
         name = "items_descending" if newest_first else "items_ascending"
-        return [row["data"] for row in await self._run(name, conversation, after, limit)]
+        return [row["data"] for row in await self._run(name, conversation, tenant, after, limit)]
 
     async def add_items(self, tenant: str, conversation: str, items: list[Item]) -> None:
         """Add items to the end of a tenant's conversation."""
         await self._run("add_items", conversation, tenant, [item["id"] for item in items], items)
 
-    async def item(self, conversation: str, item: str) -> Item | None:
-        """Return an item of a conversation."""
-        rows = await self._run("item", conversation, item)
+    async def item(self, tenant: str, conversation: str, item: str) -> Item | None:
+        """Return an item of a tenant's conversation."""
+        rows = await self._run("item", conversation, tenant, item)
         return rows[0]["data"] if rows else None
 
-    async def delete_item(self, conversation: str, item: str) -> bool:
-        """Delete an item of a conversation; tell whether there was one."""
-        return bool(await self._run("delete_item", conversation, item))
+    async def delete_item(self, tenant: str, conversation: str, item: str) -> bool:
+        """Delete an item of a tenant's conversation; tell whether there was one."""
+        return bool(await self._run("delete_item", conversation, tenant, item))
 
     async def _run(self, name: str, *values: object, patience: float | None = None) -> Sequence[Row]:
         return await self._database.run(_SQL[name], *values, patience=patience)

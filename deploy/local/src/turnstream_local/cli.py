@@ -8,15 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from turnstream.keys.command import add_actions
+from turnstream.keys.command import run as run_action
+from turnstream.settings import PostgresSettings
 from turnstream_local.demo import demo
 from turnstream_local.errors import LocalError
 from turnstream_local.layout import default_data_directory, temporary_data_directory
 from turnstream_local.ports import free_port
+from turnstream_local.postgres import running_dsn
 from turnstream_local.programs import Commands
 from turnstream_local.system import Options
 from turnstream_local.up import INTERRUPTED, up
 
 DEFAULT_PORT = 8321
+LOCAL_TIMEOUT = 5  # seconds to wait for a database on this machine
 
 
 def main(arguments: Sequence[str] | None = None, *, commands: Commands | None = None) -> None:
@@ -52,6 +57,17 @@ def _provision(_options: argparse.Namespace, _commands: Commands) -> int:
     return 0
 
 
+def _keys(options: argparse.Namespace, _commands: Commands) -> int:
+    if options.data_dir is None and os.environ.get("TURNSTREAM_POSTGRES_DSN"):
+        return run_action(options, PostgresSettings())
+    dsn = running_dsn(options.data_dir or _data_directory())
+    return run_action(options, PostgresSettings(postgres_dsn=dsn, startup_timeout=LOCAL_TIMEOUT))
+
+
+def _data_directory() -> Path:
+    return Path(os.environ.get("TURNSTREAM_DATA_DIR") or default_data_directory())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="turnstream", description="Run all of Turnstream on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -64,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     run_up.add_argument(
         "--data-dir",
         type=Path,
-        default=Path(os.environ.get("TURNSTREAM_DATA_DIR") or default_data_directory()),
+        default=_data_directory(),
         help="where everything is kept (default: TURNSTREAM_DATA_DIR, or %(default)s)",
     )
     run_up.set_defaults(run=_up)
@@ -84,6 +100,16 @@ def _parser() -> argparse.ArgumentParser:
 
     provision = commands.add_parser("provision", help="create streams, consumers and tables where the environment says")
     provision.set_defaults(run=_provision)
+
+    keys = commands.add_parser("keys", help="make, list and revoke API keys, each of which names a tenant")
+    for action in add_actions(keys):
+        action.add_argument(
+            "--data-dir",
+            type=Path,
+            help="of a running `turnstream up` (default: not this machine but TURNSTREAM_POSTGRES_DSN, where it is "
+            f"set; else TURNSTREAM_DATA_DIR, or {default_data_directory()})",
+        )
+    keys.set_defaults(run=_keys)
     return parser
 
 

@@ -5,8 +5,10 @@ LocalError
 ├── DataDirectoryInUseError
 ├── DirectoryNotReachableError
 ├── MissingProgramError
+├── NothingThereError
 ├── ChildFailedError
 └── TurnFailedError
+    └── KeyNeededError
 """
 
 from typing import ClassVar
@@ -42,9 +44,19 @@ class MissingProgramError(LocalError):
     exit_code = 2
 
 
+class NothingThereError(LocalError):
+    """A data directory holds no installation."""
+
+    exit_code = 2
+
+
 class ChildFailedError(LocalError):
     """A child ended, or was not ready in time."""
 
 
 class TurnFailedError(LocalError):
     """A turn did not stream as promised, or there is no model to ask."""
+
+
+class KeyNeededError(TurnFailedError):
+    """The gateway asks for an API key, of which only its owner knows more than a digest."""

@@ -13,6 +13,7 @@ import psutil
 
 from turnstream_local.account import Account
 from turnstream_local.child import Child, Program
+from turnstream_local.errors import NothingThereError
 from turnstream_local.layout import POSTGRES_SOCKETS, DataDirectory
 from turnstream_local.log_file import LogFile
 from turnstream_local.orphans import kill_all, until, working_in
@@ -22,6 +23,7 @@ from turnstream_local.readiness import Polled
 
 SUPERUSER = "postgres"
 APPLICATION = "turnstream"  # the role, and the database that it owns
+PASSWORDS = "passwords.json"
 INIT_TIMEOUT = 60.0  # seconds
 STOP_GRACE = 20.0  # seconds for a fast shutdown, which writes a checkpoint
 READY_LINE = 7  # of postmaster.pid, counted from 0: the status, as pg_ctl reads it
@@ -78,7 +80,7 @@ class Postgres:
         if self._account:
             self._account.check_reaches(self._data.postgres)
         self._sockets.create()
-        self._passwords = kept_passwords(self._data.postgres / "passwords.json", (SUPERUSER, APPLICATION))
+        self._passwords = kept_passwords(self._data.postgres / PASSWORDS, (SUPERUSER, APPLICATION))
 
     async def start(self) -> None:
         """Start the server, creating its cluster first if there is none; return when it accepts clients."""
@@ -189,6 +191,15 @@ class Postgres:
     def _dsn(self, user: str, database: str) -> str:
         place = quote(str(self._sockets.path), safe="")
         return f"postgresql://{user}:{self._passwords[user]}@/{database}?host={place}&port={self._settings['port']}"
+
+
+def running_dsn(data_dir: Path) -> str:
+    """Return the address of the database in a data directory; raise NothingThereError if there is none."""
+    postgres = Postgres(data_dir)
+    if not (DataDirectory(data_dir).postgres / PASSWORDS).exists():
+        raise NothingThereError(f"there is no Turnstream in {data_dir}: start one with `turnstream up`")
+    postgres.prepare()
+    return postgres.dsn
 
 
 def _parent(process: psutil.Process) -> int | None:

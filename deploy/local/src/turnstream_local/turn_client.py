@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from turnstream_local.errors import TurnFailedError
+from turnstream_local.errors import KeyNeededError, TurnFailedError
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # seconds; the first for a silence between two events
 END = "response.completed"
@@ -43,6 +43,8 @@ async def first_model(url: str) -> str:
     async with _client(url) as client:
         try:
             answer = await client.get("/v1/models")
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                raise KeyNeededError(f"the gateway at {url} asks for an API key")
             answer.raise_for_status()
         except httpx.HTTPError as error:
             raise TurnFailedError(f"the gateway at {url} does not list its models: {error}") from error

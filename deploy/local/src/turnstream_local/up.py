@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from turnstream_local.errors import TurnFailedError
+from turnstream_local.errors import KeyNeededError, TurnFailedError
 from turnstream_local.programs import MODEL_SETTINGS
 from turnstream_local.system import Options, System
 from turnstream_local.turn_client import first_model
@@ -78,12 +78,15 @@ async def _stop(system: System, task: asyncio.Task[None]) -> None:
 
 
 async def _curl(url: str) -> str:
+    model, key = "MODEL", ""  # the example is worth showing, whatever the models are
     try:
         model = await first_model(url)
+    except KeyNeededError:
+        key = " -H 'authorization: Bearer KEY'"
     except TurnFailedError:
-        model = "MODEL"  # the example is worth showing, whatever the models are
+        pass
     body = json.dumps({"model": model, "input": "Tell me a short story.", "stream": True})
-    return f"curl -N {url}/v1/responses -H 'content-type: application/json' -d '{body}'"
+    return f"curl -N {url}/v1/responses -H 'content-type: application/json'{key} -d '{body}'"
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:

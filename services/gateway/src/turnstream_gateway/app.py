@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
@@ -11,11 +12,16 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from turnstream.bus import Bus
 from turnstream.database import Database
+from turnstream.errors import NoKeyError
+from turnstream.keys import Keys
 from turnstream.process import notify_ready
 from turnstream.store import Store
 from turnstream_gateway import failures
+from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
+from turnstream_gateway.http_protocol import HttpProtocol
+from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.models import Models
 from turnstream_gateway.openapi import Api
 from turnstream_gateway.prompts import Prompts
@@ -33,14 +39,26 @@ BACKLOG = 2048  # connections that may wait to be accepted
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Run a gateway until `stop` is set; raise if the bus cannot be mended."""
+    """Run a gateway until `stop` is set; raise if the bus cannot be mended.
+
+    Raises NoKeyError if others than this machine's users could reach it and there is no key to ask them for.
+    """
     bus = await Bus.connect(settings, "gateway")
     database = await Database.connect(settings)
     try:
+        await _check_address(settings, database)
         await _serve_http(build_app(settings, bus, database), settings, stop, bus.failed)
     finally:
         await bus.close()
         await database.close()
+
+
+async def _check_address(settings: GatewaySettings, database: Database) -> None:
+    if not settings.http_host.is_loopback and not await Keys(database).any():
+        raise NoKeyError(
+            f"others can reach {settings.http_host}, and there is no API key to ask them for: make one with "
+            "`turnstream keys create TENANT` or `python -m turnstream.keys create TENANT`, or listen on loopback"
+        )
 
 
 def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAPI:
@@ -49,7 +67,11 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
         title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None, redirect_slashes=False
     )
     failures.install(app)
+    # The last one added is the first to see a request. CORS comes before all that refuses: a preflight carries no key,
+    # and a browser shows its page no answer, not even an error, without CORS's headers.
     app.add_middleware(BodyLimit, limit=settings.body_limit)
+    keyring = Keyring(Keys(database), settings.keys_ttl, private=settings.http_host.is_loopback)
+    app.add_middleware(Authentication, keyring=keyring)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
@@ -84,9 +106,9 @@ async def _serve_http(app: FastAPI, settings: GatewaySettings, stop: asyncio.Eve
     server = _Server(
         uvicorn.Config(
             app,
-            host=settings.http_host,
+            host=str(settings.http_host),
             port=settings.http_port,
-            http="httptools",
+            http=partial(HttpProtocol, settings.request_timeout),  # type: ignore[arg-type]  # is only called
             ws="none",
             lifespan="off",
             log_config=None,

@@ -50,7 +50,7 @@ class Conversations:
         """Return a page of a conversation's items, as a list object."""
         await self.get(tenant, conversation)
         found = await self.store.items(
-            conversation, after=page.after, limit=page.limit + 1, newest_first=page.newest_first
+            tenant, conversation, after=page.after, limit=page.limit + 1, newest_first=page.newest_first
         )
         return list_object(found, page.limit)
 
@@ -64,7 +64,7 @@ class Conversations:
     async def item(self, tenant: str, conversation: str, item: str) -> Item:
         """Return an item of a conversation."""
         await self.get(tenant, conversation)
-        found = await self.store.item(conversation, item) if is_well_formed(item) else None
+        found = await self.store.item(tenant, conversation, item) if is_well_formed(item) else None
         if found is None:
             raise _item_not_found(item)
         return found
@@ -72,7 +72,7 @@ class Conversations:
     async def delete_item(self, tenant: str, conversation: str, item: str) -> Conversation:
         """Delete an item of a conversation; return the conversation."""
         found = await self.get(tenant, conversation)
-        if not (is_well_formed(item) and await self.store.delete_item(conversation, item)):
+        if not (is_well_formed(item) and await self.store.delete_item(tenant, conversation, item)):
             raise _item_not_found(item)
         return found
 

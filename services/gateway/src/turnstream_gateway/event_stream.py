@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from turnstream.errors import BusUnavailableError, EventsExpiredError
-from turnstream.events import encode, sse_frame
+from turnstream.events import encode, sse_frame, without_obfuscation
 from turnstream.logs import log
 from turnstream_gateway.relay import Relay
 
@@ -25,15 +25,19 @@ KEEPALIVE = b": keepalive\n\n"
 class EventStream(Response):
     """A response that relays a turn, and leaves the relay when it is done.
 
-    `with_ids` gives each event its number as `id:`, for browsers; llama-stack-client cannot read such a stream.
+    `with_ids` gives each event its number as `id:`, for browsers; llama-stack-client cannot read such a stream. Without
+    `obfuscated` events come without what fills them up to even sizes.
     """
 
-    def __init__(self, relay: Relay, *, after: int = -1, new: bool = False, with_ids: bool = False) -> None:
+    def __init__(
+        self, relay: Relay, *, after: int = -1, new: bool = False, with_ids: bool = False, obfuscated: bool = True
+    ) -> None:
         super().__init__()
         self._relay = relay
         self._after = after
         self._new = new
         self._with_ids = with_ids
+        self._obfuscated = obfuscated
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
@@ -61,6 +65,8 @@ class EventStream(Response):
             await self._relay.__aexit__(None, None, None)
 
     def _frames(self, lines: list[bytes]) -> bytes:
+        if not self._obfuscated:
+            lines = list(map(without_obfuscation, lines))
         if not self._with_ids:
             return b"".join(map(sse_frame, lines))
         # Numbers are contiguous, so the id of a line is its place behind `after`.

@@ -38,8 +38,13 @@ async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
+    return _answer(unavailable(error))
+
+
+def unavailable(error: Exception) -> UnavailableError:
+    """Log that NATS or Postgres does not answer, and return what the client is told of it."""
     log.warning("request.unavailable", error=type(error).__name__, detail=str(error))
-    return _answer(UnavailableError("Turnstream is not available at the moment. Try again."))
+    return UnavailableError("Turnstream is not available at the moment. Try again.")
 
 
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from turnstream_gateway.authentication import OPEN_PATHS
 from turnstream_gateway.resource_events import StreamEvent
 from turnstream_gateway.resources import Failure
 
-OPEN_PATHS = {"/v1/health", "/v1/version"}  # nobody is asked for a key there
 FAILURES = {
     400: "The request is wrong, and the message says what to change.",
     401: "There is no API key, or none that is valid.",
@@ -25,7 +25,7 @@ _SECURITY = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key. A gateway that listens on a loopback address takes requests without one.",
+        "description": "An API key. Until there is one, a gateway on a loopback address takes requests without.",
     }
 }
 

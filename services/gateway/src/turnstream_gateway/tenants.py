@@ -2,13 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from turnstream.subjects import DEFAULT_TENANT
+from fastapi import Depends, Request
 
 
-async def _tenant() -> str:
-    return DEFAULT_TENANT
+async def _tenant(request: Request) -> str:
+    tenant: str = request.state.tenant  # put there by Authentication; without it nothing is served
+    return tenant
 
 
 type Tenant = Annotated[str, Depends(_tenant)]

@@ -16,6 +16,8 @@ from turnstream.turns import Item
 FETCHES_LIMIT = 4  # of one turn at a time
 NAME_LIMIT = 255  # characters of a file's name
 
+NONE = range(0)
+
 # The field of an item in which its parts stand.
 _FIELDS = {"message": "content", "function_call_output": "output", "custom_tool_call_output": "output"}
 _FETCH_CODES = {"bad_url": "invalid_image_url", "too_large": "image_file_too_large"}
@@ -39,12 +41,14 @@ class Attachments:
         self._fetcher = fetcher
         self._limits = limits
 
-    async def resolve(self, items: list[Item]) -> list[Item]:
+    async def resolve(self, items: list[Item], *, earlier: range = NONE) -> list[Item]:
         """Return the items with what their attachments are, in place of where it is; `items` itself if there is none.
 
         Images and videos become data URLs, files of text become text, other files data URLs. Raises ModelError.
+        What stands in `earlier` of the items was fetched for turns before this one: it may be gone, and the model is
+        told so.
         """
-        places = [place for item in items for place in _places(item)]
+        places = [place for number, item in enumerate(items) for place in _places(item, earlier=number in earlier)]
         if not places:
             return items
         if len(places) > self._limits.count:
@@ -66,8 +70,8 @@ class Attachments:
                 found[place] = media
         return found
 
-    async def _fetch_all(self, places: list["_Place"], room: "_Room") -> dict["_Place", Media]:
-        """Return what is at the URLs of attachments, each URL fetched once."""
+    async def _fetch_all(self, places: list["_Place"], room: "_Room") -> dict["_Place", Media | None]:
+        """Return what is at the URLs of attachments, each URL fetched once; None for what is gone."""
         by_url: dict[str, list[_Place]] = {}
         for place in places:
             by_url.setdefault(url_of(place.part), []).append(place)
@@ -80,10 +84,15 @@ class Attachments:
             raise first from first.__cause__
         return {place: task.result() for url, task in tasks.items() for place in by_url[url]}
 
-    async def _fetch(self, url: str, places: list["_Place"], room: "_Room", slots: asyncio.Semaphore) -> Media:
+    async def _fetch(self, url: str, places: list["_Place"], room: "_Room", slots: asyncio.Semaphore) -> Media | None:
         async with slots:
-            with places[0].blamed():
-                media = await self._fetcher.fetch(url, limit=self._limits.each)
+            try:
+                with places[-1].blamed():  # the latest, which is this turn's own if any is
+                    media = await self._fetcher.fetch(url, limit=self._limits.each)
+            except ModelError:
+                if not places[-1].earlier:
+                    raise
+                return None
         room.take(len(media.body) * len(places))
         return media
 
@@ -96,6 +105,7 @@ class _Place:
     field: str
     index: int
     part: Part
+    earlier: bool  # whether it is an earlier turn's
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
@@ -135,13 +145,13 @@ def _image_code(error: FetchError | MediaError) -> str:
     return _FETCH_CODES.get(error.reason, "failed_to_download_image")
 
 
-def _places(item: Item) -> Iterator[_Place]:
+def _places(item: Item, *, earlier: bool) -> Iterator[_Place]:
     """Yield the places of an item's attachments."""
     field = _field(item)
     if field:
         for index, part in enumerate(item[field]):
             if is_attachment(part):
-                yield _Place(item["id"], field, index, part)
+                yield _Place(item["id"], field, index, part, earlier)
 
 
 def _field(item: Item) -> str | None:
@@ -150,7 +160,7 @@ def _field(item: Item) -> str | None:
     return field if field and isinstance(item[field], list) else None
 
 
-def _resolved(items: list[Item], places: list[_Place], media: dict[_Place, Media]) -> list[Item]:
+def _resolved(items: list[Item], places: list[_Place], media: dict[_Place, Media | None]) -> list[Item]:
     """Return the items with what their attachments have become."""
     resolved = iter([_resolved_part(place, media[place]) for place in places])
     return [_with_attachments(item, resolved) for item in items]
@@ -164,8 +174,10 @@ def _with_attachments(item: Item, resolved: Iterator[Part]) -> Item:
     return {**item, field: [next(resolved) if is_attachment(part) else part for part in item[field]]}
 
 
-def _resolved_part(place: _Place, found: Media) -> Part:
+def _resolved_part(place: _Place, found: Media | None) -> Part:
     part = place.part
+    if found is None:
+        return {"type": "input_text", "text": f"\n[{NOUNS[part['type']]} that can no longer be fetched]\n"}
     with place.blamed():
         media = verified(part, found)
     match part["type"]:

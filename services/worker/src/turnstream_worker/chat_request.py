@@ -62,18 +62,18 @@ def _text(text: dict[str, Any]) -> dict[str, Any]:
 
 def _tools(asked: dict[str, Any]) -> dict[str, Any]:
     tools, choice = asked.get("tools", []), asked.get("tool_choice", "auto")
-    if isinstance(choice, dict) and choice["type"] == "allowed_tools":
-        # Few providers know such a choice, and all do what it says if they never see the other tools.
-        allowed = {tool["name"] for tool in choice["tools"]}
-        tools, choice = [tool for tool in tools if tool["name"] in allowed], choice["mode"]
+    # Few servers know choices that are objects, and some take them for "auto" in silence. All do what these say if they
+    # never see the other tools.
+    match choice:
+        case {"type": "allowed_tools", "tools": allowed, "mode": mode}:
+            names, choice = {tool["name"] for tool in allowed}, mode
+            tools = [tool for tool in tools if tool["name"] in names]
+        case {"name": name}:
+            tools, choice = [tool for tool in tools if tool["name"] == name], "required"
     if not tools or choice == "none":
         return {}
     request: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]}
-    if isinstance(choice, dict):
-        request["tool_choice"] = _named(next(tool for tool in tools if tool["name"] == choice["name"]))
-    elif "tool_choice" in asked:
-        request["tool_choice"] = choice
-    return request
+    return request | ({"tool_choice": choice} if "tool_choice" in asked else {})
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
@@ -94,11 +94,6 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     else:
         function = {name: tool[name] for name in ("name", "description", "parameters", "strict")}
     return {"type": "function", "function": {name: value for name, value in function.items() if value is not None}}
-
-
-def _named(tool: dict[str, Any]) -> dict[str, Any]:
-    kind = "custom" if _has_grammar(tool) else "function"
-    return {"type": kind, kind: {"name": tool["name"]}}
 
 
 def _has_grammar(tool: dict[str, Any]) -> bool:

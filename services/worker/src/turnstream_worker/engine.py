@@ -27,6 +27,7 @@ TOO_LONG = "context_length_exceeded"
 SEALED_REASONING = "reasoning.encrypted_content"
 TRUNCATIONS = 8  # times that a conversation is made shorter; a tenth of it is left then
 BYTES_A_TOKEN = 4  # of a conversation as JSON, at least half of what any tokenizer makes of it
+FIRST_PAUSE = 0.25  # seconds, doubled with each try, where the provider names no longer time
 JITTER = 0.25  # share of a pause that is left to chance, so that turns refused together do not come back together
 
 
@@ -64,7 +65,9 @@ class Engine:
 
     async def _read(self, turn: Turn, history: list[Item]) -> list[Item]:
         """Return all that the model is to read, with what it refers to."""
-        return await self.attachments.resolve(_preface(turn.request) + since_compaction(history) + turn.input)
+        preface, past = _preface(turn.request), since_compaction(history)
+        earlier = range(len(preface), len(preface) + len(past))
+        return await self.attachments.resolve(preface + past + turn.input, earlier=earlier)
 
     # Compaction
 
@@ -113,8 +116,9 @@ class Engine:
                     items = _shortened(items, error)
                 elif error.retry_after is not None and tries < self.settings.model_tries:
                     tries += 1
-                    log.warning("model.retry", turn=turn.id, code=error.code, seconds=error.retry_after)
-                    await asyncio.sleep(error.retry_after * (1 + JITTER * random.random()))  # noqa: S311 - no secret
+                    pause = max(error.retry_after, FIRST_PAUSE * 2**tries) * (1 + JITTER * random.random())  # noqa: S311 - no secret
+                    log.warning("model.retry", turn=turn.id, code=error.code, seconds=round(pause, 2))
+                    await asyncio.sleep(pause)
                 else:
                     raise
             else:

@@ -89,8 +89,17 @@ def _caller(messages: list[Message]) -> Message:
 
 def _tool_call(item: Item) -> dict[str, Any]:
     # A custom tool is offered as a function of one text.
-    arguments = item["arguments"] if "arguments" in item else orjson.dumps({"input": item["input"]}).decode()
+    arguments = _as_json(item["arguments"]) if "arguments" in item else orjson.dumps({"input": item["input"]}).decode()
     return {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": arguments}}
+
+
+def _as_json(arguments: str) -> str:
+    """Return a call's arguments as JSON, whatever the model made of them: servers parse those of earlier calls."""
+    try:
+        orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return orjson.dumps({"invalid": arguments}).decode() if arguments else "{}"
+    return arguments
 
 
 def _add_output(item: Item, messages: list[Message], attached: list[Message]) -> None:

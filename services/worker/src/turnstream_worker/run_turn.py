@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from turnstream.bus import Bus, Delivery
-from turnstream.errors import FencedError, HistoryTooLongError, ModelError, TurnstreamError
+from turnstream.errors import FencedError, ModelError, TurnstreamError
 from turnstream.ids import new_id
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Item, Outcome, Turn, response_resource
+from turnstream.turns import Outcome, Turn, response_resource
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
+from turnstream_worker.history import read_history
 from turnstream_worker.log_state import LogState
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
@@ -148,7 +149,7 @@ class TurnRunner:
         if turn.status == "cancelled":
             return Outcome("cancelled", [])
         try:
-            history = await self._history(turn)
+            history = await read_history(self.store, turn, self.settings.max_history)
             running.engine = asyncio.create_task(self.engine.run(turn, history, output), name="engine")
             if running.reason:
                 running.engine.cancel()
@@ -168,17 +169,6 @@ class TurnRunner:
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
             output.close_item("incomplete")
             return _failed("server_error", "The turn failed inside Turnstream.", output)
-
-    async def _history(self, turn: Turn) -> list[Item]:
-        try:
-            history = await self.store.history(turn, self.settings.max_history)
-        except HistoryTooLongError as error:
-            message = "What came before the turn is more than a turn may read."
-            raise ModelError(message, code="context_length_exceeded") from error
-        if history is None:
-            message = "The conversation was deleted before the turn ran."
-            raise ModelError(message, code="conversation_not_found")
-        return history
 
 
 def _obfuscates(turn: Turn) -> bool:

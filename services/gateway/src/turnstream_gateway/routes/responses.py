@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from turnstream.errors import BusUnavailableError, EventsExpiredError
 from turnstream.logs import log
 from turnstream.turns import response_resource
 from turnstream_gateway.event_stream import EventStream
+from turnstream_gateway.include import Include
 from turnstream_gateway.openapi import STREAM, failing
 from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
 from turnstream_gateway.relay import Relay
@@ -17,6 +19,18 @@ from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList, ResponseResource
 from turnstream_gateway.tenants import Tenant
 from turnstream_gateway.turns import Sent, Turns
+
+
+class View(BaseModel):
+    """How a response is to be shown; any other query parameter is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stream: bool = False
+    starting_after: int = Field(-1, ge=-1)
+    include_obfuscation: bool = True
+    include: Include = Field([])  # all that there is to show is shown anyway
+    include_brackets: Include = Field([], alias="include[]")
 
 
 def responses(turns: Turns) -> APIRouter:
@@ -42,17 +56,12 @@ def responses(turns: Turns) -> APIRouter:
         return JSONResponse(await turns.list(tenant, page))
 
     @router.get("/{response_id}", response_model=ResponseResource, responses=STREAM)
-    async def retrieve(
-        tenant: Tenant,
-        response_id: str,
-        stream: bool = False,
-        starting_after: Annotated[int, Query(ge=-1)] = -1,
-    ) -> Any:
+    async def retrieve(tenant: Tenant, response_id: str, view: Annotated[View, Query()]) -> Any:
         turn = await turns.get(tenant, response_id)
-        if not stream:
+        if not view.stream:
             return JSONResponse(response_resource(turn))
         relay = await turns.resume(turn).__aenter__()
-        return EventStream(relay, after=starting_after)
+        return EventStream(relay, after=view.starting_after, obfuscated=view.include_obfuscation)
 
     @router.delete("/{response_id}", response_model=DeletedResponse, responses=failing(409))
     async def delete(tenant: Tenant, response_id: str) -> JSONResponse:

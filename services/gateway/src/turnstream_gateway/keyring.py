@@ -1,0 +1,77 @@
+"""The API keys that are valid, as the gateway last read them: a look-up costs no more than a hash and a dict.
+
+All of them are held, and read again all at once. So no stranger's key, of which there are as many as strangers care to
+send, takes room here, pushes another one out, or costs a query of its own.
+"""
+
+import asyncio
+import math
+from time import monotonic
+
+from turnstream.errors import AuthenticationError
+from turnstream.keys import WELL_FORMED, Keys, digest
+from turnstream.subjects import DEFAULT_TENANT
+
+PAUSE = 0.25  # seconds between two readings at least, however many unknown keys are sent
+
+
+class Keyring:
+    """The valid keys. None of them is taken for valid more than `ttl` seconds after it was read.
+
+    Until there is a first one, and if the gateway is `private` to its machine, everybody is the default tenant.
+    """
+
+    def __init__(self, keys: Keys, ttl: float, *, private: bool) -> None:
+        self._keys = keys
+        self._ttl = ttl
+        self._open = private
+        self._tenants: dict[bytes, str] = {}
+        self._read_at = -math.inf
+        self._reading: asyncio.Task[None] | None = None
+
+    async def tenant(self, bearer: bytes | None) -> str:
+        """Return whose request it is that carries this bearer token.
+
+        Raises AuthenticationError if it is nobody's, and StoreUnavailableError if that cannot be told.
+        """
+        now = monotonic()  # not the loop's time, which stands still while the loop is busy
+        if self._read_at + self._ttl <= now:
+            await self._renew(now)
+        if bearer is None or not WELL_FORMED.fullmatch(bearer):
+            if self._open:
+                return DEFAULT_TENANT
+            raise _refusal(bearer)
+        hashed = digest(bearer)
+        if (tenant := self._tenants.get(hashed)) is None:
+            await self._renew(now)  # it may have been made since
+            tenant = self._tenants.get(hashed)
+        # Also where no key is asked for: what is sent with a tenant's key must not end up as another tenant's.
+        if tenant is None:
+            raise _refusal(bearer)
+        return tenant
+
+    async def _renew(self, since: float) -> None:
+        """Read the keys, unless that was begun since a certain time; all who wait share one reading."""
+        while self._read_at < since:
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read(), name="keyring.read")
+            await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        try:
+            await asyncio.sleep(self._read_at + PAUSE - monotonic())
+            began = monotonic()
+            self._tenants = await self._keys.tenants()
+            # Once there has been a key it stays so, whatever becomes of the table.
+            self._open = self._open and not self._tenants and not await self._keys.any()
+            self._read_at = began
+        finally:
+            self._reading = None
+
+
+def _refusal(bearer: bytes | None) -> AuthenticationError:
+    if bearer is None:
+        message = "No API key was sent. Send yours in the header 'Authorization: Bearer ...'."
+    else:
+        message = "The API key is not valid: it does not exist, or has been revoked."
+    return AuthenticationError(message, code="invalid_api_key")
