@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 from support.deployment import Deployment
+from support.event_order import disorder
 from support.infrastructure import Server
 from support.reader import NOTHING, Transcript, read_to_end, resume, start, tally
 
@@ -50,9 +51,10 @@ async def while_reading(url: str, breakage: Callable[[], Awaitable[None]]) -> li
 
 
 def assert_whole(transcripts: list[Transcript]) -> None:
-    """Every turn was completed once, with all of its text, and every event came once."""
+    """Every turn was completed once, with all of its text, and every event came once and in its order."""
     assert tally(transcripts) == NOTHING
     for transcript in transcripts:
+        assert disorder(transcript.events) == []
         [message] = transcript.response["output"]
         assert transcript.response["status"] == "completed"
         assert len(message["content"][0]["text"].split()) == TOKENS

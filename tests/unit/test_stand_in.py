@@ -328,6 +328,43 @@ async def test_scripted_logprobs(client: httpx.AsyncClient) -> None:
     assert [token["logprob"] for token in made["logprobs"]["content"]] == [-1, -2, -2]
 
 
+def said(frames: list[Any]) -> list[tuple[str, str]]:
+    """Give what each chunk says, by the delta's field."""
+    deltas = [frame["choices"][0]["delta"] for frame in frames if isinstance(frame, dict) and frame.get("choices")]
+    fields = ("reasoning_content", "content", "refusal")
+    return [(field, delta[field]) for delta in deltas for field in fields if delta.get(field)]
+
+
+async def test_scripted_reasoning_comes_first(client: httpx.AsyncClient) -> None:
+    """What the stand-in thinks is sent before what it says, which may be its own, and is counted in the usage."""
+    await script(client, "", {"reasoning": "Let me see."})
+    frames = await stream(client, user("Hi"), stream_options={"include_usage": True})
+    assert said(frames)[:3] == [("reasoning_content", token) for token in ("Let", " me", " see.")]
+    assert {field for field, _ in said(frames)[3:]} == {"content"}
+    assert frames[-2]["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
+    whole = (await choice(client, user("Hi")))["message"]
+    assert whole["reasoning_content"] == "Let me see."
+    assert whole["content"] == "".join(texts(frames))
+
+
+async def test_scripted_refusal(client: httpx.AsyncClient) -> None:
+    """A refusal stands in its own field, behind the text if there is one."""
+    await script(client, "", {"text": "Well,", "refusal": "I will not."}, {"refusal": "No."})
+    frames = await stream(client, user("Hi"))
+    assert said(frames) == [("content", "Well,"), *(("refusal", token) for token in ("I", " will", " not."))]
+    whole = (await choice(client, user("Hi")))["message"]
+    assert (whole["content"], whole["refusal"]) == (None, "No.")
+
+
+async def test_token_limit_counts_all_that_is_said(client: httpx.AsyncClient) -> None:
+    """What is thought, said and refused shares the limit, in this order."""
+    reply = {"reasoning": "a b", "text": "c d", "refusal": "e f", "tool_calls": [{"name": "g", "arguments": "h"}]}
+    await script(client, "", reply)
+    frames = await stream(client, user("Hi"), max_tokens=5)
+    assert [token.strip() for _, token in said(frames)] == ["a", "b", "c", "d", "e"]
+    assert frames[-2]["choices"][0] == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "length"}
+
+
 async def test_scripted_tool_calls_may_be_broken(client: httpx.AsyncClient) -> None:
     """Several calls are made, and arguments given as a string are sent as they are."""
     await script(client, "", {"tool_calls": [{"name": "a", "arguments": {"x": 1}}, {"name": "b", "arguments": "{no"}]})

@@ -24,6 +24,7 @@ from turnstream_gateway.conversations import Conversations
 from turnstream_gateway.http_protocol import HttpProtocol
 from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.models import Models
+from turnstream_gateway.openapi import Api
 from turnstream_gateway.pass_through import PassThrough
 from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.providers import Providers
@@ -68,7 +69,7 @@ async def _check_address(settings: GatewaySettings, database: Database) -> None:
 
 def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAPI:
     """Return the application over a connected bus and database."""
-    app = FastAPI(
+    app = Api(
         title="Turnstream", version=version("turnstream-gateway"), docs_url=None, redoc_url=None, redirect_slashes=False
     )
     failures.install(app)

@@ -18,10 +18,19 @@ type Metadata = Annotated[
 ]
 
 
-class Strict(BaseModel):
-    """A part of a body in which every field is known: an unknown one is refused, never dropped."""
+def _with_nulls(schema: dict[str, Any]) -> None:
+    """Say in a model's schema that a null is nothing: fields that may be left out, and unknown ones, may be null."""
+    for name, field in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()) and {"type": "null"} not in field.get("anyOf", ()):
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+    if schema["additionalProperties"] is False:
+        schema["additionalProperties"] = {"type": "null"}
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Strict(BaseModel):
+    """A part of a body in which every field is known and of its type: another is refused, never dropped or bent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra=_with_nulls)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from turnstream.errors import ApiError, InvalidRequestError, ModelError, RetryableError, UnavailableError
 from turnstream.logs import fault, log
@@ -14,6 +15,7 @@ from turnstream.logs import fault, log
 # What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
 CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter", "json_invalid": None}
 
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 CODES_BY_STATUS = {413: "body_too_large"}
 
 
@@ -84,11 +86,21 @@ def _param(error: dict[str, Any], body: Any) -> str:
     return path.lstrip(".") or "body"
 
 
-async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = _allowed(request)
     code = CODES_BY_STATUS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     shown = InvalidRequestError(f"{error.detail.rstrip('.')}.", code=code)
-    return _answer(shown, error.status_code, dict(error.headers or {}))
+    return _answer(shown, error.status_code, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods that a path takes: Starlette names those of the first route that it finds."""
+    scopes = [{**request.scope, "method": method} for method in METHODS]
+    takes = [any(route.matches(scope)[0] is Match.FULL for route in request.app.routes) for scope in scopes]
+    return ", ".join(method for method, does in zip(METHODS, takes, strict=True) if does)
 
 
 async def _on_fault(_request: Request, error: Exception) -> JSONResponse:

@@ -25,4 +25,4 @@ def _apart(value: Any) -> Any:
 
 
 # No `type` statement: FastAPI would not see the list in it.
-Include = Annotated[list[Includable], BeforeValidator(_apart)]
+Include = Annotated[list[Includable], BeforeValidator(_apart, json_schema_input_type=list[Includable | Literal[""]])]

@@ -99,18 +99,33 @@ class FileCitation(Strict):
 type Annotation = Annotated[UrlCitation | FileCitation, Discriminator("type")]
 
 
+class TopLogprob(Strict):
+    """A token that could have stood in another's place, and the logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int] = Field([])
+
+
+class Logprob(TopLogprob):
+    """A token, the logarithm of its probability, and what else could have stood there."""
+
+    top_logprobs: list[TopLogprob] = Field([])
+
+
 class OutputText(Strict):
     """Text that a model wrote."""
 
     type: Literal["output_text", "input_text", "text"]
     text: str
     annotations: list[Annotation] = Field([])
-    logprobs: list[dict[str, Any]] = Field([])
+    logprobs: list[Logprob] = Field([])
 
     def part(self) -> dict[str, Any]:
         """Return it as it is stored."""
         annotations = [annotation.model_dump(exclude_none=True) for annotation in self.annotations]
-        return {"type": "output_text", "text": self.text, "annotations": annotations, "logprobs": self.logprobs}
+        logprobs = [logprob.model_dump() for logprob in self.logprobs]
+        return {"type": "output_text", "text": self.text, "annotations": annotations, "logprobs": logprobs}
 
 
 class Refusal(Strict):
@@ -128,11 +143,19 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-type TextParts = Annotated[list[InputText], BeforeValidator(_as_parts), Field(min_length=1, max_length=PARTS_LIMIT)]
 type InputPart = Annotated[InputText | InputImage | InputFile | InputVideo, Discriminator("type")]
-type InputParts = Annotated[list[InputPart], BeforeValidator(_as_parts), Field(min_length=1, max_length=PARTS_LIMIT)]
 type OutputPart = Annotated[OutputText | Refusal, Discriminator("type")]
-type OutputParts = Annotated[list[OutputPart], BeforeValidator(_as_parts), Field(max_length=PARTS_LIMIT)]
+type SomeParts[Part] = Annotated[list[Part], Field(min_length=1, max_length=PARTS_LIMIT)]
+type AnyParts[Part] = Annotated[list[Part], Field(max_length=PARTS_LIMIT)]
+type TextParts = Annotated[
+    SomeParts[InputText], BeforeValidator(_as_parts, json_schema_input_type=str | SomeParts[InputText])
+]
+type InputParts = Annotated[
+    SomeParts[InputPart], BeforeValidator(_as_parts, json_schema_input_type=str | SomeParts[InputPart])
+]
+type OutputParts = Annotated[
+    AnyParts[OutputPart], BeforeValidator(_as_parts, json_schema_input_type=str | AnyParts[OutputPart])
+]
 
 
 # Items

@@ -29,7 +29,7 @@ class ResponsesPage(Page):
     """What part of the list of responses is asked for."""
 
     before: str | None = Field(None, max_length=64, pattern="^[A-Za-z0-9_-]*$")
-    model: str | None = Field(None, max_length=256)
+    model: str | None = Field(None, max_length=256, pattern=r"^[^\x00]*$")  # Postgres takes no NUL
 
 
 type PageQuery = Annotated[Page, Query()]

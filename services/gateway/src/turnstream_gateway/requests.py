@@ -23,14 +23,21 @@ def _as_items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-type Input = Annotated[list[InputItem], BeforeValidator(_as_items), Field(min_length=1, max_length=ITEMS_LIMIT)]
+type Items = Annotated[list[InputItem], Field(min_length=1, max_length=ITEMS_LIMIT)]
+type Input = Annotated[Items, BeforeValidator(_as_items, json_schema_input_type=str | Items)]
+
+
+class ConversationObject(Strict):
+    """A conversation by its id, as a response shows it."""
+
+    id: Id
 
 
 def _as_id(value: Any) -> Any:
     return value.get("id") if isinstance(value, dict) and set(value) == {"id"} else value
 
 
-type ConversationId = Annotated[Id, BeforeValidator(_as_id)]
+type ConversationId = Annotated[Id, BeforeValidator(_as_id, json_schema_input_type=Id | ConversationObject)]
 
 
 # Parameters that are objects
@@ -114,7 +121,7 @@ class Question(Body):
 
     model: Model
     input: Input | None = None
-    instructions: str | Annotated[list[InputItem], Field(min_length=1, max_length=ITEMS_LIMIT)] | None = None
+    instructions: str | Items | None = None
     conversation: ConversationId | None = None
     previous_response_id: Id | None = None
     prompt_cache_key: ShortLabel | None = None

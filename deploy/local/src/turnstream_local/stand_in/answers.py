@@ -48,7 +48,9 @@ class Call:
 class Answer:
     """All that is to be sent, and how."""
 
+    thoughts: Sequence[str]
     tokens: Sequence[str]
+    refusal: Sequence[str]
     calls: Sequence[Call]
     finish_reason: str
     prompt_tokens: int
@@ -74,12 +76,15 @@ def answer(request: ChatRequest, reply: Reply | None, defaults: Defaults) -> Ans
     tokens, calls = _scripted(reply) or _by_rule(request, defaults)
     if reply.error and len(tokens) < reply.error.after_tokens and not calls:
         tokens = _stretched(tokens, reply.error.after_tokens)
+    thoughts, refusal = split(reply.reasoning or ""), split(reply.refusal or "")
     made = Answer(
+        thoughts=thoughts,
         tokens=tokens,
+        refusal=refusal,
         calls=calls,
         finish_reason="tool_calls" if calls else "stop",
         prompt_tokens=sum(len(TOKEN.findall(message.text)) for message in request.messages),
-        completion_tokens=_size(tokens, calls),
+        completion_tokens=len(thoughts) + len(tokens) + len(refusal) + sum(len(call.pieces) for call in calls),
         pace=_pace(request, reply, defaults),
         error=reply.error,
         hang=reply.hang,
@@ -93,7 +98,7 @@ def split(text: str) -> list[str]:
 
 
 def _scripted(reply: Reply) -> tuple[list[str], list[Call]] | None:
-    said = (reply.text, reply.tokens, reply.chunks, reply.tool_calls)
+    said = (reply.text, reply.tokens, reply.chunks, reply.refusal, reply.tool_calls)
     if all(part is None for part in said) and not reply.hang:
         return None
     tokens = split(reply.text or "") if reply.chunks is None else list(reply.chunks)
@@ -178,10 +183,6 @@ def _stretched(tokens: Sequence[str], count: int) -> list[str]:
     return [*tokens[:count], *islice(cycle(FILLER), max(0, count - len(tokens)))]
 
 
-def _size(tokens: Sequence[str], calls: Sequence[Call]) -> int:
-    return len(tokens) + sum(len(call.pieces) for call in calls)
-
-
 def _pace(request: ChatRequest, reply: Reply, defaults: Defaults) -> Pace:
     delay = reply.delay_ms
     if delay is None:
@@ -195,14 +196,22 @@ def _pace(request: ChatRequest, reply: Reply, defaults: Defaults) -> Pace:
 def _limited(made: Answer, limit: int | None) -> Answer:
     if limit is None or made.completion_tokens <= limit:
         return made
-    left = limit - len(made.tokens[:limit])
-    calls = []
-    for call in made.calls:
-        calls.append(replace(call, pieces=call.pieces[:left]))
-        left -= len(calls[-1].pieces)
-        if left == 0:
-            break
-    return replace(made, tokens=made.tokens[:limit], calls=calls, finish_reason="length", completion_tokens=limit)
+    left = limit
+    said: list[Sequence[str]] = []
+    for part in (made.thoughts, made.tokens, made.refusal, *(call.pieces for call in made.calls)):
+        said.append(part[:left])
+        left -= len(said[-1])
+    thoughts, tokens, refusal, *pieces = said
+    calls = [replace(call, pieces=kept) for call, kept in zip(made.calls, pieces, strict=True) if kept]
+    return replace(
+        made,
+        thoughts=thoughts,
+        tokens=tokens,
+        refusal=refusal,
+        calls=calls,
+        finish_reason="length",
+        completion_tokens=limit,
+    )
 
 
 def _overridden(made: Answer, reply: Reply) -> Answer:

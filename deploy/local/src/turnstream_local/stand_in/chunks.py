@@ -29,7 +29,7 @@ class ChunkStream:
     def tokens(self) -> Iterator[bytes]:
         """Give one frame for each token; the role's comes with the first, a tool call's name with its arguments'."""
         opening = self._frame({"role": "assistant", "content": None if self._answer.calls else "", "refusal": None})
-        for frame in self._content() if self._answer.tokens else ():
+        for frame in self._said():
             yield opening + frame
             opening = b""
         for index, call in enumerate(self._answer.calls):
@@ -47,6 +47,13 @@ class ChunkStream:
             usage = self._head + self._tail.replace("null", json.dumps(_usage(self._answer)))
             frames += usage.encode()
         return frames + DONE
+
+    def _said(self) -> Iterator[bytes]:
+        for thought in self._answer.thoughts:
+            yield self._frame({"reasoning_content": thought})
+        yield from self._content()
+        for token in self._answer.refusal:
+            yield self._frame({"refusal": token})
 
     def _content(self) -> Iterator[bytes]:
         before = self._head + '{"index": 0, "delta": {"content": '
@@ -68,10 +75,13 @@ class ChunkStream:
 
 def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
     """Build the body of an answer that is not streamed."""
-    text = "".join(answer.tokens)
-    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-    if answer.calls:
+    text, refusal = "".join(answer.tokens), "".join(answer.refusal)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal or None}
+    if answer.thoughts:
+        message["reasoning_content"] = "".join(answer.thoughts)
+    if answer.calls or refusal:
         message["content"] = text or None
+    if answer.calls:
         message["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": "".join(call.pieces)}}
             for call in answer.calls
@@ -160,11 +170,13 @@ def _text_choice(text: str, finish_reason: str | None) -> dict[str, Any]:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def _usage(answer: Answer) -> dict[str, Any]:
+    details = {"completion_tokens_details": {"reasoning_tokens": len(answer.thoughts)}} if answer.thoughts else {}
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        **details,
     }
 
 

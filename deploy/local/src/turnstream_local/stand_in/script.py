@@ -53,13 +53,17 @@ class ScriptedUsage(Strict):
 
 
 class Reply(Strict):
-    """One answer. With no text, tokens, chunks or tool calls it is what the stand-in would have said anyway."""
+    """One answer. With no text, tokens, chunks, refusal or tool calls it is what it would have said anyway."""
 
     text: str | None = None
     tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
     """How many tokens to make up; with `text`, how many of them begin with it."""
     chunks: list[str] | None = None
     """The tokens themselves, one chunk each."""
+    reasoning: str | None = None
+    """What it thinks first, sent as `reasoning_content`."""
+    refusal: str | None = None
+    """What it says behind the text, if there is one, in `refusal`."""
     tool_calls: list[ScriptedCall] | None = None
     delay_ms: NonNegativeFloat | None = None
     """Milliseconds before each token."""

@@ -1,19 +1,22 @@
 """The routes of `/v1/turns`, for browsers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
 from turnstream_gateway.event_stream import EventStream
+from turnstream_gateway.openapi import STREAM
 from turnstream_gateway.tenants import Tenant
 from turnstream_gateway.turns import Turns
+
+NO_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "The turn has ended, and there are no more events."}}
 
 
 def events(turns: Turns) -> APIRouter:
     """Return the routes of `/v1/turns`, for browsers."""
     router = APIRouter(prefix="/v1/turns")
 
-    @router.get("/{turn_id}/events", response_model=None)
+    @router.get("/{turn_id}/events", response_class=Response, responses={**STREAM, **NO_MORE})
     async def stream(
         tenant: Tenant,
         turn_id: str,

@@ -12,9 +12,11 @@ from turnstream.logs import log
 from turnstream.turns import response_resource
 from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.include import Include
+from turnstream_gateway.openapi import STREAM, failing
 from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
+from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList, ResponseResource
 from turnstream_gateway.tenants import Tenant
 from turnstream_gateway.turns import Sent, Turns
 
@@ -35,7 +37,7 @@ def responses(turns: Turns) -> APIRouter:
     """Return the routes of `/v1/responses`."""
     router = APIRouter(prefix="/v1/responses")
 
-    @router.post("", response_model=None)
+    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409)})
     async def create(
         tenant: Tenant,
         request: Request,
@@ -49,11 +51,11 @@ def responses(turns: Turns) -> APIRouter:
             return EventStream(relay, new=new)
         return await _whole(turns, tenant, relay, new=new, wait=not body.background)
 
-    @router.get("")
+    @router.get("", response_model=ResponseList)
     async def list_responses(tenant: Tenant, page: ResponsesPageQuery) -> JSONResponse:
         return JSONResponse(await turns.list(tenant, page))
 
-    @router.get("/{response_id}", response_model=None)
+    @router.get("/{response_id}", response_model=ResponseResource, responses=STREAM)
     async def retrieve(tenant: Tenant, response_id: str, view: Annotated[View, Query()]) -> Any:
         turn = await turns.get(tenant, response_id)
         if not view.stream:
@@ -61,15 +63,15 @@ def responses(turns: Turns) -> APIRouter:
         relay = await turns.resume(turn).__aenter__()
         return EventStream(relay, after=view.starting_after, obfuscated=view.include_obfuscation)
 
-    @router.delete("/{response_id}")
+    @router.delete("/{response_id}", response_model=DeletedResponse, responses=failing(409))
     async def delete(tenant: Tenant, response_id: str) -> JSONResponse:
         return JSONResponse(await turns.delete(tenant, response_id))
 
-    @router.post("/{response_id}/cancel")
+    @router.post("/{response_id}/cancel", response_model=ResponseResource, responses=failing(409))
     async def cancel(tenant: Tenant, response_id: str) -> JSONResponse:
         return JSONResponse(response_resource(await turns.cancel(tenant, response_id)))
 
-    @router.get("/{response_id}/input_items")
+    @router.get("/{response_id}/input_items", response_model=ItemList)
     async def input_items(tenant: Tenant, response_id: str, page: PageQuery) -> JSONResponse:
         return JSONResponse(await turns.input_items(tenant, response_id, page))
 

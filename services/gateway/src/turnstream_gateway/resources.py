@@ -1,0 +1,299 @@
+"""What the API's resources hold. Nothing is validated against these models at run time: /openapi.json shows them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from turnstream_gateway.resource_items import ItemResource, Resource
+
+# A response
+
+
+class ResponseError(Resource):
+    """Why a response has failed."""
+
+    code: str
+    message: str
+
+
+class IncompleteDetails(Resource):
+    """Why a response is incomplete: `max_output_tokens` or `content_filter`."""
+
+    reason: str
+
+
+class InputTokensDetails(Resource):
+    """Tokens that were read, by kind."""
+
+    cached_tokens: int
+
+
+class OutputTokensDetails(Resource):
+    """Tokens that were written, by kind."""
+
+    reasoning_tokens: int
+
+
+class UsageResource(Resource):
+    """What all of a response's calls of models have used, as their providers count it."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class FunctionToolResource(Resource):
+    """A function that the client runs itself."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool | None
+
+
+class TextFormatResource(Resource):
+    """Text in no particular form."""
+
+    type: Literal["text"]
+
+
+class GrammarFormatResource(Resource):
+    """Text of a grammar."""
+
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+class CustomToolResource(Resource):
+    """A tool that the client runs itself and that takes text."""
+
+    type: Literal["custom"]
+    name: str
+    description: str | None
+    format: Annotated[TextFormatResource | GrammarFormatResource, Field(discriminator="type")] | None
+
+
+class NamedToolResource(Resource):
+    """One tool, by its name."""
+
+    type: Literal["function", "custom"]
+    name: str
+
+
+class AllowedToolsResource(Resource):
+    """Those of the tools that the model may call."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["none", "auto", "required"]
+    tools: list[NamedToolResource]
+
+
+class JsonObjectResource(Resource):
+    """Some JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchemaResource(Resource):
+    """JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    name: str
+    description: str | None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool
+
+
+class TextResource(Resource):
+    """The form of the text that the model writes."""
+
+    format: Annotated[TextFormatResource | JsonObjectResource | JsonSchemaResource, Field(discriminator="type")]
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningOptionsResource(Resource):
+    """How much the model is to think, and whether its thoughts are summed up."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None
+    summary: Literal["auto", "concise", "detailed"] | None
+
+
+class ConversationName(Resource):
+    """The conversation that a response belongs to."""
+
+    id: str
+
+
+class PromptInUse(Resource):
+    """The prompt that a response was made with, and the version that was used."""
+
+    id: str
+    version: str
+    variables: dict[str, Any] | None
+
+
+class ResponseResource(Resource):
+    """A turn, as it is or as it has ended."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int  # seconds since the epoch
+    completed_at: int | None
+    status: Literal["queued", "in_progress", "completed", "failed", "incomplete", "cancelled"]
+    incomplete_details: IncompleteDetails | None
+    model: str
+    previous_response_id: str | None
+    conversation: ConversationName | None
+    prompt: PromptInUse | None
+    instructions: str | list[ItemResource] | None
+    output: list[ItemResource]
+    error: ResponseError | None
+    usage: UsageResource | None
+    tools: list[Annotated[FunctionToolResource | CustomToolResource, Field(discriminator="type")]]
+    tool_choice: (
+        Literal["none", "auto", "required"]
+        | Annotated[NamedToolResource | AllowedToolsResource, Field(discriminator="type")]
+    )
+    parallel_tool_calls: bool
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    temperature: float
+    top_p: float
+    top_logprobs: int
+    presence_penalty: float
+    frequency_penalty: float
+    text: TextResource
+    reasoning: ReasoningOptionsResource | None
+    truncation: Literal["auto", "disabled"]
+    service_tier: str
+    store: bool
+    background: bool
+    metadata: dict[str, str]
+    user: str | None
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+
+
+# Other resources
+
+
+class ConversationResource(Resource):
+    """A conversation, without its items."""
+
+    id: str
+    object: Literal["conversation"]
+    created_at: int  # seconds since the epoch
+    metadata: dict[str, str]
+
+
+class PromptResource(Resource):
+    """A version of a prompt, as Llama Stack's API has it."""
+
+    prompt_id: str
+    version: int
+    prompt: str
+    variables: list[str]
+    is_default: bool
+
+
+class ModelResource(Resource):
+    """A model, in both shapes that clients read: OpenAI's and Llama Stack's."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    custom_metadata: dict[str, Any]
+    identifier: str
+    model_type: str
+    provider_id: str
+    provider_resource_id: str
+    type: Literal["model"]
+    metadata: dict[str, Any]
+
+
+class DeletedResponse(Resource):
+    """What is left of a response."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class DeletedConversation(Resource):
+    """What is left of a conversation."""
+
+    id: str
+    object: Literal["conversation.deleted"]
+    deleted: Literal[True]
+
+
+class HealthResource(Resource):
+    """Whether the gateway reaches what it needs."""
+
+    status: Literal["OK"]
+
+
+class VersionResource(Resource):
+    """Which version the gateway is of."""
+
+    version: str
+
+
+# Lists
+
+
+class _Page(Resource):
+    """A page of a list."""
+
+    object: Literal["list"]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ResponseList(_Page):
+    """A page of the list of responses."""
+
+    data: list[ResponseResource]
+
+
+class ItemList(_Page):
+    """A page of a list of items."""
+
+    data: list[ItemResource]
+
+
+class ModelList(Resource):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[ModelResource]
+
+
+class PromptList(Resource):
+    """All prompts in their default versions, or all versions of one."""
+
+    data: list[PromptResource]
+
+
+# Failures
+
+
+class FailureDetails(Resource):
+    """What went wrong: words for people, a code for programs, and the parameter that is to blame."""
+
+    message: str
+    type: str
+    code: str | None
+    param: str | None
+
+
+class Failure(Resource):
+    """The answer to a request that failed."""
+
+    error: FailureDetails

@@ -1,0 +1,42 @@
+"""What schemathesis is told of this API, so that more of its requests get further than to the first refusal."""
+
+import json
+import os
+import zlib
+from typing import Any
+
+import schemathesis
+
+# Things that are there, by the names of the paths' parameters; those at one place belong together.
+KNOWN: dict[str, list[str]] = json.loads(os.environ["FUZZ_KNOWN"])
+
+
+@schemathesis.hook
+def map_path_parameters(_: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Let half of the requests for a thing name one that is there."""
+    chance = _chance(path_parameters)
+    if path_parameters is None or chance % 2:
+        return path_parameters
+    known = {name: ids[chance // 2 % len(ids)] for name, ids in KNOWN.items() if name in path_parameters}
+    return {**path_parameters, **known}
+
+
+@schemathesis.hook
+def map_body(context: schemathesis.HookContext, body: Any) -> Any:
+    """Let requests for a turn name the one model that is there, have an input, and follow what has been."""
+    if context.operation is None or context.operation.label != "POST /v1/responses":
+        return body
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not 1 <= len(body["model"]) <= 256:
+        return body  # made to be refused
+    likely = {**body, "model": "stand-in", "input": body.get("input") or "Hello."}
+    if isinstance(body.get("previous_response_id"), str):
+        likely["previous_response_id"] = KNOWN["response_id"][_chance(body) % len(KNOWN["response_id"])]
+        likely.pop("conversation", None)
+    elif body.get("conversation"):
+        likely["conversation"] = KNOWN["conversation_id"][_chance(body) % len(KNOWN["conversation_id"])]
+    return likely
+
+
+def _chance(drawn: Any) -> int:
+    """Return a number that depends on what was drawn and on nothing else, so that a seed repeats its run."""
+    return zlib.crc32(repr(drawn).encode(errors="replace"))
