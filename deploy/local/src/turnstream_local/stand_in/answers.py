@@ -57,6 +57,8 @@ class Answer:
     logprobs: Sequence[float] = (-0.1,)
     error: ScriptedError | None = None
     hang: bool = False
+    reasoning: Sequence[str] = ()
+    refusal: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def answer(request: ChatRequest, reply: Reply | None, defaults: Defaults) -> Ans
         pace=_pace(request, reply, defaults),
         error=reply.error,
         hang=reply.hang,
+        reasoning=split(reply.reasoning or ""),
+        refusal=split(reply.refusal or ""),
     )
     return _overridden(_limited(made, request.token_limit), reply)
 
@@ -93,7 +97,7 @@ def split(text: str) -> list[str]:
 
 
 def _scripted(reply: Reply) -> tuple[list[str], list[Call]] | None:
-    said = (reply.text, reply.tokens, reply.chunks, reply.tool_calls)
+    said = (reply.text, reply.tokens, reply.chunks, reply.tool_calls, reply.refusal)
     if all(part is None for part in said) and not reply.hang:
         return None
     tokens = split(reply.text or "") if reply.chunks is None else list(reply.chunks)

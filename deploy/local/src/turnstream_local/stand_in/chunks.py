@@ -29,6 +29,10 @@ class ChunkStream:
     def tokens(self) -> Iterator[bytes]:
         """Give one frame for each token; the role's comes with the first, a tool call's name with its arguments'."""
         opening = self._frame({"role": "assistant", "content": None if self._answer.calls else "", "refusal": None})
+        said = {"reasoning_content": self._answer.reasoning, "refusal": self._answer.refusal}
+        for kind, piece in ((kind, piece) for kind, pieces in said.items() for piece in pieces):
+            yield opening + self._frame({kind: piece})
+            opening = b""
         for frame in self._content() if self._answer.tokens else ():
             yield opening + frame
             opening = b""

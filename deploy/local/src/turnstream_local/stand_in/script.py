@@ -60,6 +60,10 @@ class Reply(Strict):
     """How many tokens to make up; with `text`, how many of them begin with it."""
     chunks: list[str] | None = None
     """The tokens themselves, one chunk each."""
+    reasoning: str | None = None
+    """What it thinks before it says anything."""
+    refusal: str | None = None
+    """The words by which it refuses."""
     tool_calls: list[ScriptedCall] | None = None
     delay_ms: NonNegativeFloat | None = None
     """Milliseconds before each token."""
