@@ -109,6 +109,23 @@ async def test_content_is_erased_when_its_client_goes(client: openai.AsyncOpenAI
     assert SECRET not in await erased_row(database, response)
 
 
+async def test_cancelled(client: openai.AsyncOpenAI, database: asyncpg.Connection) -> None:
+    """It can be cancelled while it runs, by who has its id, and is erased then."""
+    stream = await client.responses.create(
+        model="stand-in", input=f"[stand-in tokens=1000 delay_ms=50] {SECRET}", store=False, stream=True
+    )
+    async with asyncio.timeout(SOON):
+        async for event in stream:
+            if event.type == "response.created":
+                response = event.response.id
+            if event.type == "response.output_text.delta":
+                assert (await client.responses.cancel(response)).status == "cancelled"
+                break
+        last = [event async for event in stream][-1]
+    assert last.type == "response.incomplete"
+    assert SECRET not in await erased_row(database, response)
+
+
 async def test_streamed(client: openai.AsyncOpenAI) -> None:
     """Its stream is as any other's."""
     stream = await client.responses.create(model="stand-in", input="stream and forget", store=False, stream=True)
