@@ -1,11 +1,19 @@
-"""Fixtures of Turnstream with API keys."""
+"""The clients that these tests speak through, and Turnstream with API keys."""
 
 from collections.abc import AsyncIterator
 
+import openai
 import pytest
 from support.deployment import Deployment, Gateway, deployed
 from support.infrastructure import embedded
 from support.tenants import Tenant, make_tenant
+
+
+@pytest.fixture(scope="session")
+async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The openai SDK, pointed at Turnstream."""
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk
 
 
 @pytest.fixture(scope="session")

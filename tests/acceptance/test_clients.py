@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -24,13 +23,6 @@ WEATHER: dict[str, Any] = {
     },
     "strict": True,
 }
-
-
-@pytest.fixture(scope="session")
-async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    """The openai SDK, pointed at Turnstream."""
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as sdk:
-        yield sdk
 
 
 @pytest.mark.parametrize("version", INTERPRETERS)

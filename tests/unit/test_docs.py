@@ -162,7 +162,8 @@ def calls_in(folder: str, argument: str | int) -> Iterator[tuple[str, list[str |
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 given = [word.value for word in node.keywords if word.arg == argument]
                 given += node.args[argument : argument + 1] if isinstance(argument, int) else []
-                yield node.func.id, [literal.value if isinstance(literal, ast.Constant) else None for literal in given]
+                values = [literal.value if isinstance(literal, ast.Constant) else None for literal in given]
+                yield node.func.id, [value if isinstance(value, str) else None for value in values]
 
 
 # Limits

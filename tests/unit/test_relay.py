@@ -7,7 +7,7 @@ import pytest
 from support.turns import SUBJECT
 
 from turnstream.bus.tail import TAIL_LIMIT
-from turnstream.errors import BusUnavailableError
+from turnstream.errors import BusUnavailableError, EventsExpiredError
 from turnstream.events import Batch, decode, encode
 from turnstream.memory import MemoryBus
 from turnstream_gateway import relay as relay_module
@@ -47,9 +47,9 @@ class Writer:
             await self.write(count)
         await self.write(last=True)
 
-    def relay(self, keepalive: float = NEVER) -> Relay:
+    def relay(self, keepalive: float = NEVER, *, closed: bool = False) -> Relay:
         """Return a reader."""
-        return Relay(self.bus, "default", "resp_1", keepalive=keepalive)
+        return Relay(self.bus, "default", "resp_1", keepalive=keepalive, closed=closed)
 
 
 def numbers(lines: list[bytes]) -> list[int]:
@@ -251,3 +251,17 @@ async def test_response(kind: str) -> None:
         await writer.bus.append(SUBJECT, Batch(1, 0, [encode(kind, 0, {"response": {"status": kind}})]), 0)
         async with asyncio.timeout(SOON):
             assert await asking == {"status": kind}
+
+
+@pytest.mark.parametrize("count", [0, 3])
+async def test_log_without_an_end(count: int) -> None:
+    """A reader of a log that will have no last event is told so behind what is there, and does not wait."""
+    writer = Writer()
+    if count:
+        await writer.write(count)
+    async with asyncio.timeout(SOON), writer.relay(closed=True) as relay:
+        reading = relay.lines()
+        if count:
+            assert numbers(await anext(reading)) == list(range(count))
+        with pytest.raises(EventsExpiredError):
+            await anext(reading)

@@ -1,5 +1,7 @@
 """What every body has in common: its fields are known, and it is fit to be stored as JSON again."""
 
+import re
+from math import isfinite
 from typing import Annotated, Any
 
 import orjson
@@ -9,6 +11,9 @@ from turnstream import ids
 from turnstream.errors import InvalidRequestError
 
 DEPTH_LIMIT = 64  # orjson writes 254 levels, and a turn's events wrap what it asks in a few
+SHOWN = 256  # characters of a client's own words that are said back in a message
+ITEMS = {"input", "items"}  # what the database never looks into, so that it may hold any text
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # in JSON, where a backslash of the text's own is a pair
 
 type Id = Annotated[str, StringConstraints(pattern=ids.WELL_FORMED)]
 type Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -53,22 +58,25 @@ class Body(Strict):
 
 
 def _check_storable(name: str, value: Any) -> None:
-    """Raise InvalidRequestError for a value that cannot be stored as JSON again."""
-    shown = name.encode(errors="replace").decode()
-    if _depth(value) > DEPTH_LIMIT:
-        message = f"Invalid value for '{shown}': it is nested more than {DEPTH_LIMIT} levels deep."
-        raise InvalidRequestError(message, code="invalid_value", param=shown)
-    try:
-        orjson.dumps({name: value})
-    except orjson.JSONEncodeError as error:
-        message = f"Invalid value for '{shown}': it holds a number or a character that JSON cannot carry."
-        raise InvalidRequestError(message, code="invalid_value", param=shown) from error
-
-
-def _depth(value: Any) -> int:
-    """Return how many lists and objects stand in each other, counted level by level."""
+    """Raise InvalidRequestError for a value that cannot be stored as JSON again, or not be read by the database."""
     depth, level = 0, [value]
-    while level := [thing for thing in level if isinstance(thing, dict | list)]:
-        depth += 1
-        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
-    return depth
+    while level:
+        # orjson writes null for these, which Python reads though they are not JSON.
+        if any(isinstance(thing, float) and not isfinite(thing) for thing in level):
+            raise _unfit(name, "it holds a number or a character that JSON cannot carry")
+        inside = [thing for thing in level if isinstance(thing, dict | list)]
+        depth += bool(inside)
+        level = [inner for thing in inside for inner in (thing.values() if isinstance(thing, dict) else thing)]
+    if depth > DEPTH_LIMIT:
+        raise _unfit(name, f"it is nested more than {DEPTH_LIMIT} levels deep")
+    try:
+        encoded = orjson.dumps({name: value})
+    except orjson.JSONEncodeError as error:
+        raise _unfit(name, "it holds a number or a character that JSON cannot carry") from error
+    if name not in ITEMS and _NUL.search(encoded):
+        raise _unfit(name, "it holds a NUL character, which cannot be stored there")
+
+
+def _unfit(name: str, why: str) -> InvalidRequestError:
+    shown = name[:SHOWN].encode(errors="replace").decode()
+    return InvalidRequestError(f"Invalid value for '{shown}': {why}.", code="invalid_value", param=shown)

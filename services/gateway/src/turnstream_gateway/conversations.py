@@ -7,7 +7,7 @@ from turnstream.errors import NotFoundError
 from turnstream.ids import is_well_formed, new_id
 from turnstream.store import Store
 from turnstream.turns import Conversation, Item
-from turnstream_gateway.pages import Page, list_object
+from turnstream_gateway.pages import Page, list_object, not_in_list
 from turnstream_gateway.questions import Questions
 from turnstream_gateway.requests import CreateConversation, CreateItems, UpdateConversation
 
@@ -49,6 +49,8 @@ class Conversations:
     async def items(self, tenant: str, conversation: str, page: Page) -> dict[str, Any]:
         """Return a page of a conversation's items, as a list object."""
         await self.get(tenant, conversation)
+        if page.after and await self.store.item(tenant, conversation, page.after) is None:
+            raise not_in_list(page.after)
         found = await self.store.items(
             tenant, conversation, after=page.after, limit=page.limit + 1, newest_first=page.newest_first
         )

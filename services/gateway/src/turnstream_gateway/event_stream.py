@@ -67,10 +67,10 @@ class EventStream(Response):
     def _frames(self, lines: list[bytes]) -> bytes:
         if not self._obfuscated:
             lines = list(map(without_obfuscation, lines))
+        # Numbers are contiguous, so that of a line is its place behind `after`.
+        first, self._after = self._after + 1, self._after + len(lines)
         if not self._with_ids:
             return b"".join(map(sse_frame, lines))
-        # Numbers are contiguous, so the id of a line is its place behind `after`.
-        first, self._after = self._after + 1, self._after + len(lines)
         return b"".join(b"id: %d\n%b" % (first + place, sse_frame(line)) for place, line in enumerate(lines))
 
 

@@ -1,5 +1,6 @@
 """Every failure of a request as an answer in OpenAI's shape, with nothing of our insides in it."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.routing import Match
 
 from turnstream.errors import ApiError, InvalidRequestError, ModelError, RetryableError, UnavailableError
 from turnstream.logs import fault, log
+from turnstream_gateway.bodies import SHOWN
 
 # What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
 CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter", "json_invalid": None}
@@ -55,16 +57,38 @@ def unavailable(error: Exception) -> UnavailableError:
 
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
+    found = _most_precise(error.errors())
+    if found["type"] == "json_invalid":
         return _answer(InvalidRequestError("The body is not valid JSON.", code="invalid_json"))
-    param = _param(first, error.body)
-    messages = {
-        "extra_forbidden": f"Unknown parameter: '{param}'.",
-        "missing": f"Missing required parameter: '{param}'.",
-    }
-    message = messages.get(first["type"], f"Invalid value for '{param}': {first['msg'].removeprefix('Value error, ')}.")
-    return _answer(InvalidRequestError(message, code=CODES.get(first["type"], "invalid_value"), param=param))
+    if isinstance(error.body, bytes):  # left unread
+        message = "Send the body as JSON, with the header 'content-type: application/json'."
+        return _answer(InvalidRequestError(message, code="unsupported_content_type"))
+    param = _param(found, error.body)
+    message = _message(found, param)
+    return _answer(InvalidRequestError(message, code=CODES.get(found["type"], "invalid_value"), param=param))
+
+
+def _most_precise(errors: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the error that lies deepest: a union tells what is wrong by each of its branches; one came furthest."""
+    return max(errors, key=lambda error: (len(error["loc"]), not error["type"].endswith("_type")))
+
+
+def _message(error: dict[str, Any], param: str) -> str:
+    """Return what is wrong in words that are about the body; pydantic's are about models and validators too."""
+    match error["type"]:
+        case "extra_forbidden":
+            return f"Unknown parameter: '{param}'."
+        case "missing":
+            return f"Missing required parameter: '{param}'."
+        case "union_tag_invalid":
+            why = f"'{error['ctx']['tag'][:SHOWN]}' is not supported here"
+        case "union_tag_not_found":
+            why = "it is not an object of a known type"
+        case "model_attributes_type":
+            why = "it is not an object"
+        case _:
+            why = error["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    return f"Invalid value for '{param}': {why}."
 
 
 def _param(error: dict[str, Any], body: Any) -> str:
@@ -83,7 +107,7 @@ def _param(error: dict[str, Any], body: Any) -> str:
             path, within = f"{path}.{step}", within[step]
         elif error["type"] == "missing" and last:
             path = f"{path}.{step}"
-    return path.lstrip(".") or "body"
+    return path.lstrip(".")[:SHOWN] or "body"
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:

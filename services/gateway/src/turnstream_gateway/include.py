@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 # OpenAI's names. What belongs to tools that a response has not used adds nothing to it.
 type Includable = Literal[
@@ -15,6 +15,7 @@ type Includable = Literal[
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
 ]
+LIMIT = 32  # names; clients may repeat one
 
 
 def _apart(value: Any) -> Any:
@@ -25,4 +26,8 @@ def _apart(value: Any) -> Any:
 
 
 # No `type` statement: FastAPI would not see the list in it.
-Include = Annotated[list[Includable], BeforeValidator(_apart, json_schema_input_type=list[Includable | Literal[""]])]
+Include = Annotated[
+    list[Includable],
+    Field(max_length=LIMIT, fail_fast=True),
+    BeforeValidator(_apart, json_schema_input_type=list[Includable | Literal[""]]),
+]

@@ -24,8 +24,8 @@ class InputText(Strict):
     type: Literal["input_text", "output_text", "text"]
     text: str
     # What an output has, which clients send back under any role.
-    annotations: list[dict[str, Any]] | None = None
-    logprobs: list[dict[str, Any]] | None = None
+    annotations: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
+    logprobs: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
     def part(self) -> dict[str, Any]:
         """Return it as it is stored."""
@@ -118,8 +118,8 @@ class OutputText(Strict):
 
     type: Literal["output_text", "input_text", "text"]
     text: str
-    annotations: list[Annotation] = Field([])
-    logprobs: list[Logprob] = Field([])
+    annotations: Annotated[list[Annotation], Field(fail_fast=True)] = Field([])
+    logprobs: Annotated[list[Logprob], Field(fail_fast=True)] = Field([])
 
     def part(self) -> dict[str, Any]:
         """Return it as it is stored."""
@@ -143,10 +143,11 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
+# Lists end at their first fault: a body has room for a million, and to tell of each takes long.
 type InputPart = Annotated[InputText | InputImage | InputFile | InputVideo, Discriminator("type")]
 type OutputPart = Annotated[OutputText | Refusal, Discriminator("type")]
-type SomeParts[Part] = Annotated[list[Part], Field(min_length=1, max_length=PARTS_LIMIT)]
-type AnyParts[Part] = Annotated[list[Part], Field(max_length=PARTS_LIMIT)]
+type SomeParts[Part] = Annotated[list[Part], Field(min_length=1, max_length=PARTS_LIMIT, fail_fast=True)]
+type AnyParts[Part] = Annotated[list[Part], Field(max_length=PARTS_LIMIT, fail_fast=True)]
 type TextParts = Annotated[
     SomeParts[InputText], BeforeValidator(_as_parts, json_schema_input_type=str | SomeParts[InputText])
 ]
@@ -232,8 +233,8 @@ class Reasoning(Strict):
 
     type: Literal["reasoning"]
     id: str | None = None
-    summary: list[SummaryText]
-    content: list[ReasoningText] = Field([])
+    summary: Annotated[list[SummaryText], Field(fail_fast=True)]
+    content: Annotated[list[ReasoningText], Field(fail_fast=True)] = Field([])
     encrypted_content: str | None = None
     status: Status = "completed"
 
@@ -277,7 +278,7 @@ class _CallOutput(Strict):
 
     id: str | None = None
     call_id: CallId
-    output: str | Annotated[list[InputPart], Field(min_length=1, max_length=PARTS_LIMIT)]
+    output: str | Annotated[list[InputPart], _Some]
     status: Status = "completed"
 
     def _item(self, kind: str, owner: str, prefix: str) -> Item:
@@ -339,8 +340,8 @@ def _kind(value: Any) -> str | None:
         return getattr(value, "role", None) or getattr(value, "type", None)
     kind = value.get("type") or ("message" if "role" in value or "content" in value else "item_reference")
     if kind == "message":
-        role = value.get("role")
-        return _ROLES.get(role, "user") if isinstance(role, str) else "user"
+        role = value.get("role") or "user"  # where it is missing, that is told
+        return _ROLES.get(role, role) if isinstance(role, str) else None
     return kind if isinstance(kind, str) else None
 
 

@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnstream.errors import NotFoundError
 from turnstream_gateway.include import Include
+
+# Or empty, which is none. A response that was deleted is still a place in the list: ids sort by time.
+RESPONSE_ID = "^(resp_[A-Za-z0-9_-]+)?$"
 
 
 class Page(BaseModel):
@@ -28,7 +32,8 @@ class Page(BaseModel):
 class ResponsesPage(Page):
     """What part of the list of responses is asked for."""
 
-    before: str | None = Field(None, max_length=64, pattern="^[A-Za-z0-9_-]*$")
+    after: str | None = Field(None, max_length=64, pattern=RESPONSE_ID)
+    before: str | None = Field(None, max_length=64, pattern=RESPONSE_ID)
     model: str | None = Field(None, max_length=256, pattern=r"^[^\x00]*$")  # Postgres takes no NUL
 
 
@@ -49,8 +54,15 @@ def list_object(found: list[dict[str, Any]], limit: int) -> dict[str, Any]:
 
 
 def behind(things: list[dict[str, Any]], after: str | None) -> list[dict[str, Any]]:
-    """Return the things behind the one whose id is `after`; all of them if there is none."""
+    """Return the things behind the one whose id is `after`, or all; raise NotFoundError if it is none of them."""
+    if not after:
+        return things
     for index, thing in enumerate(things):
         if thing["id"] == after:
             return things[index + 1 :]
-    return things
+    raise not_in_list(after)
+
+
+def not_in_list(after: str) -> NotFoundError:
+    """Return the error for a page behind what is not in the list: to begin anew would show things twice."""
+    return NotFoundError(f"Item '{after}' is not in this list.", code="item_not_found", param="after")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from turnstream_gateway.bodies import Body
 from turnstream_gateway.prompt import placeholders
@@ -11,13 +11,7 @@ from turnstream_gateway.prompt_reference import VARIABLES_LIMIT, VariableName
 TEMPLATE_LIMIT = 32 << 10  # characters
 
 
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("it holds a NUL character, which Postgres cannot keep")
-    return value
-
-
-type Template = Annotated[str, StringConstraints(max_length=TEMPLATE_LIMIT), AfterValidator(_without_nul)]
+type Template = Annotated[str, StringConstraints(max_length=TEMPLATE_LIMIT)]
 type Version = Annotated[int, Field(ge=1, lt=10**9)]  # what Postgres takes for an integer
 
 

@@ -9,6 +9,7 @@ import orjson
 
 from turnstream.attachment import NOUNS, Part, check_attachment, is_attachment
 from turnstream.errors import InvalidRequestError, MediaError, NotFoundError, TooLargeError
+from turnstream.ids import item_id
 from turnstream.store import Store
 from turnstream.turns import Item
 from turnstream_gateway.items import InputItem, ItemReference, SystemMessage, UserMessage
@@ -18,6 +19,7 @@ from turnstream_gateway.requests import CreateResponse, Question
 
 # Bytes of JSON. A turn's parameters stand in three of its events, and an event has to fit into a message of the bus.
 PARAMETERS_LIMIT = 512 << 10
+REFERENCED_LIMIT = 16 << 20  # bytes of JSON: a short body can name a large item a thousand times
 ATTACHMENT_LIMIT = 20 << 20  # bytes of what an attachment carries itself
 CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 
@@ -71,7 +73,13 @@ class Questions:
         found = await self.store.referenced(tenant, wanted, conversation) if wanted else {}
         if missing := next((wanted_id for wanted_id in wanted if wanted_id not in found), None):
             raise NotFoundError(f"Item '{missing}' was not found.", code="item_not_found", param=param)
-        items = [found[item.id] if isinstance(item, ItemReference) else item.item(owner) for item in given]
+        sizes = {found_id: len(orjson.dumps(item)) for found_id, item in found.items()}
+        if sum(sizes[wanted_id] for wanted_id in wanted) > REFERENCED_LIMIT:
+            message = f"The items that are referred to are larger than {REFERENCED_LIMIT} bytes."
+            raise TooLargeError(message, code="items_too_large", param=param)
+        items = [
+            _copy(found[item.id], owner) if isinstance(item, ItemReference) else item.item(owner) for item in given
+        ]
         if attached := list(_attachments(items, param)):
             # In a thread, since reading many megabytes of base64 takes long.
             await asyncio.to_thread(_check_attachments, attached)
@@ -85,6 +93,11 @@ class Questions:
         if rendered.media:
             items.append(UserMessage.model_validate({"role": "user", "content": rendered.media}).item(owner))
         return {"prompt": {"variables": None, **shown}, "prompt_items": items}
+
+
+def _copy(item: Item, owner: str) -> Item:
+    """Return an item for another owner, with an id of its own: pages of a list go on behind an id that stands once."""
+    return {**item, "id": item_id(f"{item['id'].partition('_')[0]}_", owner)}
 
 
 def _attachments(items: list[Item], param: str) -> Iterator[tuple[str, Part]]:
@@ -108,9 +121,11 @@ def _check_attachments(attached: list[tuple[str, Part]]) -> None:
 
 
 def _check_calls(items: list[Item]) -> None:
-    """Raise InvalidRequestError for a tool's output that answers no call: providers refuse those, and not clearly."""
-    called = {(CALLS[item["type"]], item["call_id"]) for item in items if item["type"] in CALLS}
+    """Raise InvalidRequestError for a tool's output that answers no call before it: providers are unclear about it."""
+    called = set()
     for place, item in enumerate(items):
-        if item["type"] in CALLS.values() and (item["type"], item["call_id"]) not in called:
+        if item["type"] in CALLS:
+            called.add((CALLS[item["type"]], item["call_id"]))
+        elif item["type"] in CALLS.values() and (item["type"], item["call_id"]) not in called:
             message = f"No tool call was found for the output with call_id '{item['call_id']}'."
             raise InvalidRequestError(message, code="invalid_value", param=f"input[{place}].call_id")

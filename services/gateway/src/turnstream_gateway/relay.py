@@ -97,7 +97,7 @@ class Relay:
     async def _read_beginning(self) -> AsyncIterator[Stored]:
         async for stored in self._read():
             yield stored
-        if self._closed and not self._cursor:
+        if self._closed:  # and its last event is not there, or nobody would have read on
             raise EventsExpiredError(EXPIRED)
 
     async def _read(self, target: int = 0) -> AsyncIterator[Stored]:

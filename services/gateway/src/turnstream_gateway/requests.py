@@ -23,7 +23,7 @@ def _as_items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-type Items = Annotated[list[InputItem], Field(min_length=1, max_length=ITEMS_LIMIT)]
+type Items = Annotated[list[InputItem], Field(min_length=1, max_length=ITEMS_LIMIT, fail_fast=True)]
 type Input = Annotated[Items, BeforeValidator(_as_items, json_schema_input_type=str | Items)]
 
 
@@ -75,7 +75,7 @@ class Text(Strict):
 class ReasoningOptions(Strict):
     """How much the model is to think, and whether its thoughts are summed up."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
@@ -111,6 +111,8 @@ REFUSED = {
     "modalities": "Answers are text.",
     "audio": "Answers are text.",
     "guardrails": "Guardrails are not available, and nothing is to run as if they were.",
+    "moderation": "Moderation is not available, and nothing is to run as if it were.",
+    "background_options": "A background response runs as soon as it can.",
 }
 # What is not asked of the model, or stands elsewhere in a turn's row.
 _NOT_KEPT = {"input", "conversation", "previous_response_id", "stream", "prompt", "instructions", "tools", "text"}
@@ -192,7 +194,7 @@ class CreateResponse(CountTokens):
     max_infer_iters: Annotated[int, Field(ge=1)] | None = None
     metadata: Metadata | None = None
     store: bool | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
     context_management: Annotated[list[CompactionEntry], Field(max_length=1)] | None = None
     background: bool | None = None
     stream: bool | None = None
@@ -231,7 +233,7 @@ class CreateConversation(Body):
     """The body of `POST /v1/conversations`."""
 
     metadata: Metadata | None = None
-    items: Annotated[list[InputItem], Field(max_length=NEW_ITEMS_LIMIT)] = Field([])
+    items: Annotated[list[InputItem], Field(max_length=NEW_ITEMS_LIMIT, fail_fast=True)] = Field([])
 
 
 class UpdateConversation(Body):
@@ -243,4 +245,4 @@ class UpdateConversation(Body):
 class CreateItems(Body):
     """The body of `POST /v1/conversations/{id}/items`."""
 
-    items: Annotated[list[InputItem], Field(min_length=1, max_length=NEW_ITEMS_LIMIT)]
+    items: Annotated[list[InputItem], Field(min_length=1, max_length=NEW_ITEMS_LIMIT, fail_fast=True)]

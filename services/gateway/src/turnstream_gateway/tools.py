@@ -44,7 +44,7 @@ class CustomTool(Strict):
 
 
 type Tool = Annotated[FunctionTool | CustomTool, Discriminator("type")]
-type Tools = Annotated[list[Tool], Field(max_length=TOOLS_LIMIT)]
+type Tools = Annotated[list[Tool], Field(max_length=TOOLS_LIMIT, fail_fast=True)]
 
 
 class NamedTool(Strict):

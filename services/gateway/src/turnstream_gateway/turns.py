@@ -178,7 +178,8 @@ class Turns:
         if conversation:
             message = f"Conversation '{conversation}' was not found."
             raise NotFoundError(message, code="conversation_not_found", param="conversation")
-        if previous and await self.store.turn(tenant, previous):
+        found = await self.store.turn(tenant, previous) if previous else None
+        if found and found.stored:
             message = f"Previous response '{previous}' has not ended."
             raise ConflictError(message, code="response_not_ended", param="previous_response_id")
         message = f"Previous response '{previous}' was not found."
