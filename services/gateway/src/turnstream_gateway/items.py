@@ -278,7 +278,7 @@ class _CallOutput(Strict):
 
     id: str | None = None
     call_id: CallId
-    output: str | Annotated[list[InputPart], _Some]
+    output: str | SomeParts[InputPart]
     status: Status = "completed"
 
     def _item(self, kind: str, owner: str, prefix: str) -> Item:
