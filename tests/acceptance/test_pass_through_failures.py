@@ -209,6 +209,7 @@ async def test_worker_dies(fragile: Deployment, how: signal.Signals) -> None:
         async with asyncio.timeout(SOON):
             with pytest.raises(openai.APIError, match="lost"):
                 await texts(stream, said)
+        await worker.kill()  # one that only pauses goes on being asked
         await fragile.worker()
         assert (await client.chat.completions.create(**ask("Hello."))).choices
 
@@ -266,7 +267,7 @@ async def test_client_leaves(gateway: Gateway, deployment: Deployment, said: int
     async def noticed() -> bool:
         return await left(deployment, prompt)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(2):
         await until(noticed)
 
 
