@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,14 +10,8 @@ import openai
 import pytest
 from support.deployment import Deployment, Gateway
 from support.reader import NOTHING, Transcript, start, tally
+from support.scripts import INTERPRETERS, run_script
 
-ROOT = Path(__file__).parents[2]
-AGENT_SESSION = Path(__file__).parent / "clients" / "agent_session.py"
-# The old client has dependencies of its own, and so an environment; `make` installs it.
-INTERPRETERS = {
-    "0.7.5": Path(sys.executable),
-    "0.3.5": ROOT / ".tools" / "client-0.3.5" / "bin" / "python",
-}
 WEATHER: dict[str, Any] = {
     "type": "function",
     "name": "weather",
@@ -45,7 +36,7 @@ async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
 @pytest.mark.parametrize("version", INTERPRETERS)
 async def test_llama_stack_agent(gateway: Gateway, version: str) -> None:
     """llama-stack-client's Agent keeps a session, remembers, runs its own tool and prints what it should."""
-    seen = await run_script(INTERPRETERS[version], gateway.url)
+    seen = await run_script("agent_session.py", version, gateway.url)
     assert seen["version"] == version
     assert "stand-in" in seen["models"]
     first, second = seen["printed"]
@@ -283,20 +274,3 @@ async def test_keepalive(deployment: Deployment) -> None:
 def _streamed_text(sdk: openai.OpenAI) -> str:
     with sdk.responses.stream(model="stand-in", input="think first") as stream:
         return stream.get_final_response().output_text
-
-
-async def run_script(python: Path, url: str) -> dict[str, Any]:
-    """Run the agent script with an interpreter and return what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        python,
-        AGENT_SESSION,
-        url,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    seen: dict[str, Any] = json.loads(out)
-    return seen

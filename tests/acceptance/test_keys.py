@@ -120,7 +120,7 @@ async def test_listening_for_others_without_keys(fragile: Deployment, host: str)
     """Where there are none it does not start, and says how to make one."""
     with pytest.raises(ChildFailedError):
         await fragile.gateway(TURNSTREAM_HTTP_HOST=host)
-    assert "turnstream.keys create TENANT" in fragile._children[-1].log.tail()
+    assert "turnstream.keys create TENANT" in fragile.children[-1].log.tail()
 
 
 async def test_postgres_is_away(guarded: Deployment, tenants: tuple[Tenant, Tenant]) -> None:

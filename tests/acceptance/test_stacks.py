@@ -2,8 +2,11 @@
 
 import os
 import sys
+from typing import Any
 
 import httpx
+import llama_stack_client
+import openai
 import pytest
 from support.deployment import Deployment
 
@@ -21,6 +24,25 @@ async def ask(url: str, model: str) -> str:
     assert response["status"] == "completed", response
     text: str = response["output"][0]["content"][0]["text"]
     return text
+
+
+async def ask_directly(url: str, model: str, embedding_model: str) -> None:
+    """Make each of the calls that go straight to a model, and look at what it says."""
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "Hello."}]
+        whole = await client.chat.completions.create(model=model, messages=messages)
+        stream = await client.chat.completions.create(model=model, messages=messages, stream=True)
+        deltas = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        assert "".join(deltas) == whole.choices[0].message.content
+        text = await client.completions.create(model=model, prompt="Hello.")
+        text_stream = await client.completions.create(model=model, prompt="Hello.", stream=True)
+        assert "".join([chunk.choices[0].text async for chunk in text_stream]) == text.choices[0].text
+        assert "Hello." in text.choices[0].text
+        embedded = await client.embeddings.create(model=embedding_model, input=["one", "two"])
+        assert [len(one.embedding) for one in embedded.data] == [384, 384]
+        nobody: Any = [{"role": "nobody", "content": "Hello."}]
+        with pytest.raises(openai.BadRequestError):
+            await client.chat.completions.create(model=model, messages=nobody)
 
 
 async def test_every_provider(fragile: Deployment) -> None:
@@ -41,6 +63,8 @@ async def test_every_provider(fragile: Deployment) -> None:
     assert {f"{provider}/stand-in" for provider in providers} <= models
     for name in ("stand-in", *(f"{provider}/stand-in" for provider in providers)):
         assert "Hello." in await ask(url, name)
+    for provider in providers:
+        await ask_directly(url, f"{provider}/stand-in", f"{provider}/stand-in-embedding")
 
 
 @pytest.fixture
@@ -67,3 +91,6 @@ async def test_server(fragile: Deployment, llama_stack: str) -> None:
         model = (await http.get("/v1/models/stand-in/stand-in")).json()
     assert model["provider_id"] == "stand-in"
     assert model["model_type"] == "llm"
+    await ask_directly(url, "stand-in/stand-in", "stand-in/stand-in-embedding")
+    async with llama_stack_client.AsyncLlamaStackClient(base_url=url) as client:
+        assert [provider.provider_id for provider in await client.providers.list()] == ["stand-in"]

@@ -4,60 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, item, run, texts
 
 from turnstream.errors import FencedError
 from turnstream.ids import first_id, new_id
 from turnstream.store import Store
-from turnstream.turns import Item, Outcome, Turn
-
-TENANT, OTHER = "default", "other"
-LEASE = 60  # seconds; longer than any test
-
-
-def item(text: str) -> Item:
-    """Make an item that holds no more than the store looks at, and something to know it by."""
-    return {"id": new_id("msg_"), "text": text}
-
-
-async def accept(store: Store, *texts: str, tenant: str = TENANT, **refers_to: Any) -> Turn:
-    """Accept a new turn whose input items say `texts`."""
-    references = {"conversation": None, "previous": None, **refers_to}
-    turn = new_id("resp_")
-    assert await store.accept(turn, tenant, {"model": "m"}, [item(text) for text in texts], **references)
-    accepted = await store.turn(tenant, turn)
-    assert accepted is not None
-    return accepted
-
-
-async def claim(store: Store, turn: Turn, owner: str = "a", lease: float = LEASE) -> Turn:
-    """Claim a turn that nobody holds."""
-    claimed = await store.claim(turn.id, owner, lease)
-    assert claimed is not None
-    return claimed
-
-
-async def run(store: Store, *texts: str, status: Any = "completed", **refers_to: Any) -> Turn:
-    """Accept, claim and finish a turn that answers `re: <text>` to each of `texts`."""
-    turn = await claim(store, await accept(store, *texts, **refers_to))
-    return await store.finish(turn, Outcome(status, [item(f"re: {text}") for text in texts]))
-
-
-async def conversation(store: Store, tenant: str = TENANT) -> str:
-    """Create a conversation and return its id."""
-    return (await store.create_conversation(new_id("conv_"), tenant, {"topic": "x"})).id
-
-
-async def history(store: Store, turn: Turn) -> list[str]:
-    """Return the texts of the items before a turn's own."""
-    items = await store.history(turn)
-    assert items is not None
-    return [one["text"] for one in items]
-
-
-async def texts(store: Store, of: str) -> list[str]:
-    """Return the texts of a conversation's items, oldest first."""
-    return [one["text"] for one in await store.items(TENANT, of, after=None, limit=1000, newest_first=False)]
-
+from turnstream.turns import Outcome
 
 # Accept
 
@@ -163,11 +115,12 @@ async def test_finish(store: Store) -> None:
     turn = await claim(store, await accept(store))
     answer, usage = [item("hi")], {"total_tokens": 3}
     reason = {"reason": "max_output_tokens"}
-    finished = await store.finish(turn, Outcome("incomplete", answer, usage=usage, incomplete=reason))
+    outcome = Outcome("incomplete", answer, usage=usage, incomplete=reason, service_tier="flex")
+    finished = await store.finish(turn, outcome)
     assert finished == await store.turn(TENANT, turn.id)
     assert finished.ended
     assert (finished.status, finished.output, finished.usage, finished.error) == ("incomplete", answer, usage, None)
-    assert finished.incomplete == reason
+    assert (finished.incomplete, finished.service_tier) == (reason, "flex")
     assert finished.completed_at is not None
     assert await store.held_for(turn.id) == 0
 
@@ -241,63 +194,7 @@ async def test_cancelled_before_it_ran(store: Store) -> None:
     assert (await claim(store, turn)).status == "cancelled"
 
 
-# Remember
-
-
-async def test_conversation_grows_in_order(store: Store) -> None:
-    """Finished turns extend their conversation once each: input before output, turn after turn."""
-    of = await conversation(store)
-    await run(store, "a", "b", conversation=of)
-    await run(store, "c", conversation=of, status="incomplete")
-    assert await texts(store, of) == ["a", "b", "re: a", "re: b", "c", "re: c"]
-
-
-async def test_failed_turn_leaves_no_items(store: Store) -> None:
-    """A turn that failed does not extend its conversation."""
-    of = await conversation(store)
-    await run(store, "a", conversation=of, status="failed")
-    assert await texts(store, of) == []
-
-
-async def test_history_of_a_conversation(store: Store) -> None:
-    """A turn's history is what its conversation held before it, also when the turn itself has extended it."""
-    of = await conversation(store)
-    first, second = await run(store, "a", conversation=of), await run(store, "b", conversation=of)
-    third = await accept(store, "c", conversation=of)
-    assert await history(store, first) == []
-    assert await history(store, second) == ["a", "re: a"]
-    assert await history(store, third) == ["a", "re: a", "b", "re: b"]
-
-
-async def test_history_of_a_deleted_conversation(store: Store) -> None:
-    """A turn whose conversation was deleted has no history, which is not an empty one."""
-    of = await conversation(store)
-    turn = await claim(store, await accept(store, "a", conversation=of))
-    await store.delete_conversation(TENANT, of)
-    assert await store.history(turn) is None
-    finished = await store.finish(turn, Outcome("failed", []))
-    assert finished.status == "failed"
-
-
-async def test_history_of_a_chain(store: Store) -> None:
-    """A turn that follows others has their inputs and outputs as its history, oldest first, and no sibling's."""
-    first = await run(store, "a")
-    second = await run(store, "b", previous=first.id)
-    await run(store, "sibling", previous=first.id)
-    third = await accept(store, "c", previous=second.id)
-    assert await history(store, first) == []
-    assert await history(store, third) == ["a", "re: a", "b", "re: b"]
-
-
-async def test_chain_that_begins_in_a_conversation(store: Store) -> None:
-    """A chain that begins in a conversation has what that held before the chain's first turn, and nothing later."""
-    of = await conversation(store)
-    await run(store, "a", conversation=of)
-    first = await run(store, "b", conversation=of)
-    await run(store, "later", conversation=of)
-    second = await run(store, "c", previous=first.id)
-    third = await accept(store, "d", previous=second.id)
-    assert await history(store, third) == ["a", "re: a", "b", "re: b", "c", "re: c"]
+# Show
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -362,3 +259,10 @@ async def test_tenants_send_again_only_their_own(store: Store) -> None:
     assert first != second
     assert await store.retried(TENANT, key.encode(), since) == first
     assert await store.retried(OTHER, key.encode(), since) == second
+
+
+async def test_secret_of_the_deployment(store: Store) -> None:
+    """The deployment has a key of 256 bits of its own, which stays the same: what clients keep is sealed with it."""
+    key = await store.secret("sealing")
+    assert len(key) == 32
+    assert await store.secret("sealing") == key

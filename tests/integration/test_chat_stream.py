@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from turnstream.errors import ModelError
-from turnstream_worker.chat_stream import LINE_LIMIT, Chunk, Endpoint, stream_chat
+from turnstream_worker.chat_stream import LINE_LIMIT, Chunk, stream_chat
+from turnstream_worker.endpoint import Endpoint
 
 BREAK_OFF = b"<break off>"
 
@@ -22,6 +23,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.status = 200
+        self.answer_headers: dict[str, str] = {}
         self.pieces: list[bytes] = []
         self.asked: list[dict[str, Any]] = []
         self.headers: list[Any] = []
@@ -32,7 +34,7 @@ class Provider:
         """Send the pieces, each once the one before it was read."""
         self.asked.append(await request.json())
         self.headers.append(request.headers)
-        response = web.StreamResponse(status=self.status)
+        response = web.StreamResponse(status=self.status, headers=self.answer_headers)
         await response.prepare(request)
         for piece in self.pieces:
             if piece == BREAK_OFF:
@@ -160,9 +162,32 @@ async def test_connection_breaks(provider: Provider, start: bytes) -> None:
 
 
 async def test_nobody_listens(provider: Provider, unused_tcp_port: int) -> None:
-    """A provider that is not there is its failure."""
+    """A provider that is not there is its failure, and may be there the next time."""
     provider.url = f"http://127.0.0.1:{unused_tcp_port}/v1"
-    assert (await failure(provider)).message == "The connection to the model's provider failed."
+    failed = await failure(provider)
+    assert failed.message == "The connection to the model's provider failed."
+    assert (failed.status, failed.retry_after) == (502, 0)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [BREAK_OFF],
+        [b""],
+        [event({"error": {"message": "Overloaded.", "code": 503}})],
+    ],
+)
+async def test_another_try_before_the_first_chunk(provider: Provider, pieces: list[bytes]) -> None:
+    """Whatever breaks before a chunk was handed on may be tried again; behind one nothing may."""
+    assert (await failure(provider, *pieces)).retry_after == 0
+    assert (await failure(provider, event(delta("a")), *pieces)).retry_after is None
+
+
+async def test_another_try_when_the_provider_says(provider: Provider) -> None:
+    """A refusal says when to try again, if the provider does."""
+    provider.status = 429
+    provider.answer_headers = {"retry-after": "3"}
+    assert (await failure(provider)).retry_after == 3
 
 
 async def test_silence(provider: Provider) -> None:
@@ -219,7 +244,7 @@ STATUS = "The model's provider answered with status {}."
         (404, b'{"detail": "no such model"}', "invalid_prompt", NO_WORDS),
         (422, b"<html>", "invalid_prompt", NO_WORDS),
         (422, b"[]", "invalid_prompt", NO_WORDS),
-        (422, b'{"error": "no"}', "invalid_prompt", NO_WORDS),
+        (422, b'{"error": "No."}', "invalid_prompt", "No."),
         (401, refused("The key sk-1 is wrong."), "server_error", STATUS.format(401)),
         (403, b"", "server_error", STATUS.format(403)),
         (429, b"", "rate_limit_exceeded", "The model's provider is limiting the rate of requests."),

@@ -8,7 +8,8 @@ import aiohttp
 import orjson
 import pytest
 
-from turnstream_worker.chat_stream import Endpoint, stream_chat
+from turnstream_worker.chat_stream import stream_chat
+from turnstream_worker.endpoint import Endpoint
 
 FINISH = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 EVENTS = b"data: " + orjson.dumps(FINISH) + b"\n\ndata: [DONE]\n\n"

@@ -33,7 +33,7 @@ class Deployment:
     def __init__(self, infrastructure: Infrastructure) -> None:
         self.infrastructure = infrastructure
         self._data = DataDirectory(infrastructure.folder)
-        self._children: list[Child] = []
+        self.children: list[Child] = []
         self.model_url = ""
 
     async def start_model(self) -> None:
@@ -74,7 +74,7 @@ class Deployment:
 
     async def stop(self) -> None:
         """Kill all that was started."""
-        for child in reversed(self._children):
+        for child in reversed(self.children):
             await child.kill()
 
     def _child(self, service: str, settings: dict[str, str]) -> Child:
@@ -85,12 +85,12 @@ class Deployment:
             **QUICK,
             **settings,
         }
-        name = f"{service}-{len(self._children)}"
+        name = f"{service}-{len(self.children)}"
         return Child(Program(name, (sys.executable, "-m", f"turnstream_{service}"), environment), self._data)
 
     async def start(self, child: Child) -> None:
         """Start a process, to be killed with the rest at the end."""
-        self._children.append(child)
+        self.children.append(child)
         await child.start()
 
 

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from turnstream import bus, database, errors
 from turnstream.bus import Delivery, connection
-from turnstream.errors import ApiError, BusUnavailableError, TurnstreamError
+from turnstream.errors import ApiError, BusUnavailableError, ModelError, TurnstreamError
 
 # Rule: everything that nats-py raises means that the server is away, but for what is listed here, which says that the
 # caller, the configuration or the message is wrong, and comes again however often it is tried. An error that a new
@@ -121,6 +121,23 @@ def test_answers_say_whether_to_try_again() -> None:
     told = ("retry-after", "x-should-retry")
     headers = {error.__name__: error.headers for error in answers if any(name in error.headers for name in told)}
     assert headers == {"UnavailableError": {"retry-after": "1"}, "ConflictError": {"x-should-retry": "false"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "kind", "headers"),
+    [
+        (400, None, "invalid_request_error", {"x-should-retry": "false"}),
+        (429, None, "rate_limit_error", {"x-should-retry": "false"}),
+        (429, 1.2, "rate_limit_error", {"retry-after": "2"}),
+        (503, 0.0, "server_error", {}),
+        (502, None, "server_error", {"x-should-retry": "false"}),
+    ],
+)
+def test_model_error_as_an_answer(status: int, retry_after: float | None, kind: str, headers: dict[str, str]) -> None:
+    """A model's error says in its answer what went wrong, and when to try again or not to."""
+    error = ModelError("No.", code="c", param="p", status=status, retry_after=retry_after)
+    assert error.body() == {"error": {"message": "No.", "type": kind, "code": "c", "param": "p"}}
+    assert error.headers == headers
 
 
 @pytest.mark.parametrize("error", [error for _, error in classes(nats.errors)])

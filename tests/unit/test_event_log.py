@@ -226,13 +226,13 @@ async def test_taking_over_from_a_zombie_that_goes_on(monkeypatch: pytest.Monkey
     append, zombie = bus.append, EventLog(bus, a_turn())
     interferences = 3
 
-    async def interfered(subject: str, batch: Batch, expected: int) -> int:
+    async def interfered(subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:
         nonlocal interferences
         if batch.attempt == 2 and interferences:
             interferences -= 1
             add(zombie, 2)
             await flush(zombie)
-        return await append(subject, batch, expected)
+        return await append(subject, batch, expected, age=age)
 
     monkeypatch.setattr(bus, "append", interfered)
     log, state = await EventLog.take_over(bus, a_turn(attempt=2))

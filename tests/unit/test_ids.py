@@ -4,7 +4,9 @@ import time
 import uuid
 from unittest.mock import patch
 
-from turnstream.ids import new_id
+import pytest
+
+from turnstream.ids import first_id, is_well_formed, item_id, new_id, owner_of
 
 
 def test_id_is_a_uuid_of_version_7() -> None:
@@ -45,3 +47,39 @@ def test_random_bits_fill_their_fields() -> None:
             value = int(new_id(""), 16)
         assert (value >> 76 & 0xF, value >> 62 & 0b11) == (7, 0b10)
         assert (value >> 64 & 0xFFF) << 62 | value & (1 << 62) - 1 == bits
+
+
+@pytest.mark.parametrize("owner", ["resp_", "conv_"])
+@pytest.mark.parametrize("prefix", ["msg_", "rs_", "fc_", "cmp_"])
+def test_item_leads_back_to_its_owner(owner: str, prefix: str) -> None:
+    """An item's id names the turn or the conversation that it belongs to, whichever of them that is."""
+    owned_by = new_id(owner)
+    made = item_id(prefix, owned_by)
+    assert made.startswith(prefix)
+    assert owner_of(made, owner) == owned_by
+    assert is_well_formed(made)
+
+
+def test_items_of_one_owner_differ() -> None:
+    """The items of one owner have ids of their own."""
+    owner = new_id("resp_")
+    assert len({item_id("msg_", owner) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("item", ["", "_", "msg", "msg_", "msg_short", "msg_" + "x" * 60])
+def test_what_leads_back_to_nobody(item: str) -> None:
+    """Whatever a client calls an item, an id is made of it that is nobody's or somebody's, and never an error."""
+    assert owner_of(item, "resp_").startswith("resp_")
+    assert is_well_formed(owner_of(item, "resp_"))
+
+
+def test_first_id() -> None:
+    """The first id of a time sorts before all that are made from then on, and behind those made before."""
+    made = new_id("resp_")
+    assert first_id("resp_", seconds_ago=1) < made < first_id("resp_", seconds_ago=-1)
+
+
+@pytest.mark.parametrize("value", ["", "a.b", "a b", "a*", "a\n", "ä", "x" * 65])
+def test_what_is_no_id(value: str) -> None:
+    """What could mean something in a subject, or is too long, is no id."""
+    assert not is_well_formed(value)

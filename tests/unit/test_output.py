@@ -1,5 +1,7 @@
 """A turn's output: each item with its events, in the order of the Open Responses specification."""
 
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +10,13 @@ from support.turns import SUBJECT, a_turn, events_of
 from turnstream.events import Batch, encode
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item
-from turnstream_worker.event_log import EventLog
-from turnstream_worker.output import Output
+from turnstream_worker.event_log import WAITING_BYTES, EventLog
+from turnstream_worker.output import OBFUSCATION_BLOCK, Output
 
 type Event = dict[str, Any]
+type Step = Callable[[Output], object]
+
+SOON = 5  # seconds
 
 MESSAGE_ORDER = [
     "response.output_item.added",
@@ -27,6 +32,18 @@ CALL_ORDER = [
     "response.function_call_arguments.done",
     "response.output_item.done",
 ]
+REASONING_ORDER = [
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.reasoning.delta",
+    "response.reasoning.done",
+    "response.content_part.done",
+    "response.reasoning_summary_part.added",
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_summary_text.done",
+    "response.reasoning_summary_part.done",
+    "response.output_item.done",
+]
 CALL = {
     "type": "function_call",
     "id": "fc_1",
@@ -35,6 +52,9 @@ CALL = {
     "arguments": '{"a": 1}',
     "status": "completed",
 }
+TOKENS = [
+    {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []} for token in ("he", "llo")
+]
 
 
 def message(text: str, status: str = "completed") -> Item:
@@ -43,23 +63,106 @@ def message(text: str, status: str = "completed") -> Item:
     return {"type": "message", "id": "msg_1", "role": "assistant", "content": [part], "status": status}
 
 
-async def written(*steps: tuple[str, Any]) -> tuple[list[Event], list[Item]]:
-    """Return the events that calls of an output's methods write to an empty log, and the items that they leave."""
+# The steps that make an output
+
+
+def text(kind: str, *deltas: str) -> Step:
+    """Stream deltas of a kind of part."""
+
+    def step(output: Output) -> None:
+        for delta in deltas:
+            output.text(kind, delta)
+
+    return step
+
+
+def tokens(output: Output) -> None:
+    """Stream tokens with their probabilities."""
+    for token in TOKENS:
+        output.text("output_text", str(token["token"]), [token])
+
+
+def close(status: str = "completed", **fields: Any) -> Step:
+    """Close the open item."""
+    return lambda output: output.close_item(status, **fields)
+
+
+def call(output: Output) -> None:
+    """Call a function."""
+    output.add("function_call", "fc_", call_id="call_1", name="f", arguments='{"a": 1}', status="completed")
+
+
+def custom_call(output: Output) -> None:
+    """Call a custom tool."""
+    output.add("custom_tool_call", "ctc_", call_id="call_2", name="g", input="x = 1", status="completed")
+
+
+def compaction(output: Output) -> None:
+    """Say that what came before was summed up."""
+    output.put("compaction", "cmp_", encrypted_content="ts1.x")
+
+
+def announce(*items: Item) -> Step:
+    """Announce stored items."""
+    return lambda output: output.announce(list(items))
+
+
+def announce_own(output: Output) -> None:
+    """Announce the items of this output, as it is done once they are stored."""
+    output.announce(output.items)
+
+
+def close_left_open(output: Output) -> None:
+    """Close what a dead attempt left open."""
+    output.close_left_open()
+
+
+REASONING = [text("reasoning_text", "hm", ", well"), text("summary_text", "thought", " a bit")]
+# Everything that is shown as it comes.
+STREAMED: dict[str, list[Step]] = {
+    "message": [text("output_text", "he", "llo"), close()],
+    "message with logprobs": [tokens, close()],
+    "incomplete message": [text("output_text", "he"), close("incomplete")],
+    "refusal": [text("refusal", "I", " will not"), close()],
+    "several parts": [text("output_text", "a"), text("refusal", "b"), text("output_text", "c", "d"), close()],
+    "reasoning": [text("reasoning_text", "hm", ", well"), close()],
+    "reasoning summed up": [*REASONING, close()],
+    "reasoning sealed": [*REASONING, close(encrypted_content="ts1.x")],
+    "compaction": [compaction],
+    "several items": [compaction, *REASONING, text("output_text", "a"), close(), text("output_text", "b"), close()],
+}
+# And with what is shown once it is stored.
+OUTPUTS = STREAMED | {
+    "function call": [call],
+    "custom tool call": [custom_call],
+    "all": [compaction, *REASONING, text("output_text", "he", "llo"), close(), call, custom_call],
+}
+
+
+# What becomes of them
+
+
+async def written(*steps: Step) -> tuple[list[Event], list[Item]]:
+    """Return the events that these steps write to an empty log, and the items that they leave."""
     return await written_after([], *steps)
 
 
-async def written_after(before: list[tuple[str, Event]], *steps: tuple[str, Any]) -> tuple[list[Event], list[Item]]:
+async def written_after(before: list[Event], *steps: Step, obfuscate: bool = True) -> tuple[list[Event], list[Item]]:
     """Do the same on a log in which a dead attempt has left these events; return all events."""
     bus = MemoryBus()
-    lines = [encode(kind, number, fields) for number, (kind, fields) in enumerate(before)]
+    lines = [encode(event["type"], number, without(event, "type")) for number, event in enumerate(before)]
     await bus.append(SUBJECT, Batch(1, 0, lines), 0)
     log, state = await EventLog.take_over(bus, a_turn(attempt=2))
-    output = Output("resp_1", log, state)
-    for method, argument in steps:
-        call = getattr(output, method)
-        call(*argument) if isinstance(argument, tuple) else call(argument)
+    output = Output("resp_1", log, state, obfuscate=obfuscate)
+    for step in steps:
+        step(output)
     await log.flush()
     return await events_of(bus), output.items
+
+
+def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a copy that lacks some fields."""
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -67,30 +170,82 @@ def kinds(events: list[Event]) -> list[str]:
     return [event["type"] for event in events]
 
 
-def assert_well_formed(events: list[Event]) -> None:
-    """Every item is added once, then has its events at its own place, then is done once, with the text it streamed."""
+def done(events: list[Event]) -> list[Item]:
+    """Return the items as they were closed."""
+    return [event["item"] for event in events if event["type"] == "response.output_item.done"]
+
+
+# For each kind of part: where its index stands, its text, and the beginnings of its events' types.
+PARTS = {
+    "output_text": ("content_index", "text", "response.content_part", "response.output_text"),
+    "refusal": ("content_index", "refusal", "response.content_part", "response.refusal"),
+    "reasoning_text": ("content_index", "text", "response.content_part", "response.reasoning"),
+    "summary_text": (
+        "summary_index",
+        "text",
+        "response.reasoning_summary_part",
+        "response.reasoning_summary_text",
+    ),
+}
+CALLS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+
+
+def sequence(items: list[Item]) -> list[Event]:
+    """Return the events that show these items and no others, as the specification orders them, in whole deltas."""
+    return [event for place, item in enumerate(items) for event in _sequence(place, item)]
+
+
+def _sequence(place: int, item: Item) -> Iterator[Event]:
+    empty: dict[str, Any] = {"content": [], "summary": [], "arguments": "", "input": "", "status": "in_progress"}
+    begun = {name: empty.get(name, value) for name, value in (item | {"status": "in_progress"}).items()}
+    shown = {"output_index": place, "response_id": "resp_1"}
+    here = {"item_id": item["id"], "output_index": place}
+    yield {"type": "response.output_item.added", **shown, "item": without(begun, "encrypted_content")}
+    for field in ("content", "summary"):
+        for index, part in enumerate(item.get(field, ())):
+            yield from _part_sequence(here, index, part)
+    if item["type"] in CALLS:
+        field, name = CALLS[item["type"]]
+        yield {"type": f"{name}.delta", **here, "delta": item[field]}
+        yield {"type": f"{name}.done", **here, field: item[field]}
+    yield {"type": "response.output_item.done", **shown, "item": item}
+
+
+def _part_sequence(here: Event, index: int, part: dict[str, Any]) -> Iterator[Event]:
+    index_name, field, part_name, text_name = PARTS[part["type"]]
+    here = {**here, index_name: index}
+    logprobs = {"logprobs": part["logprobs"]} if "logprobs" in part else {}
+    empty: dict[str, Any] = {"logprobs": []} if logprobs else {}
+    yield {"type": f"{part_name}.added", **here, "part": part | {field: ""} | empty}
+    if part[field]:
+        yield {"type": f"{text_name}.delta", **here, "delta": part[field], **logprobs}
+    yield {"type": f"{text_name}.done", **here, field: part[field], **logprobs}
+    yield {"type": f"{part_name}.done", **here, "part": part}
+
+
+def joined(events: list[Event]) -> list[Event]:
+    """Return numbered events without their numbers and their filling, deltas that follow each other joined to one."""
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    added = [event for event in events if event["type"] == "response.output_item.added"]
-    assert [event["output_index"] for event in added] == list(range(len(added)))
-    assert len({event["item"]["id"] for event in added}) == len(added)
-    for place, item in ((event["output_index"], event["item"]) for event in added):
-        own = [event for event in events if event["output_index"] == place]
-        order = MESSAGE_ORDER if item["type"] == "message" else CALL_ORDER
-        assert [kind for kind in order if kind not in kinds(own)] in ([], ["response.output_text.delta"])
-        assert kinds(own) == sorted(kinds(own), key=order.index)
-        assert all(event.get("item_id", item["id"]) == item["id"] for event in own)
-        assert all(kinds(own).count(kind) == 1 for kind in order if not kind.endswith(".delta"))
-        done = own[-1]["item"]
-        assert done["id"] == item["id"]
-        streamed = "".join(event["delta"] for event in own if event["type"].endswith(".delta"))
-        assert streamed == (done["content"][0]["text"] if item["type"] == "message" else done["arguments"])
+    found: list[Event] = []
+    for numbered in events:
+        event = without(numbered, "sequence_number", "obfuscation")
+        if event["type"] == "response.output_item.added":
+            event["item"] = without(event["item"], "encrypted_content")  # the last event is the one to have it
+        growing = ("delta", "logprobs")
+        if "delta" in event and found and without(found[-1], *growing) == without(event, *growing):
+            found[-1] = found[-1] | {name: found[-1][name] + event[name] for name in growing if name in event}
+        else:
+            found.append(event)
+    return found
 
 
 async def test_message() -> None:
     """A message is opened with its part, streamed, and closed from the inside out; then it is an item."""
-    events, items = await written(("text", "he"), ("text", "llo"), ("close_message", "completed"))
+    events, items = await written(text("output_text", "he", "llo"), close())
     assert kinds(events) == [*MESSAGE_ORDER[:3], *MESSAGE_ORDER[2:]]
-    assert_well_formed(events)
     assert events[0]["item"] == {**message(""), "id": items[0]["id"], "content": [], "status": "in_progress"}
     assert items == [{**message("hello"), "id": items[0]["id"]}]
     assert events[-1]["item"] == items[0]
@@ -98,125 +253,163 @@ async def test_message() -> None:
     assert {event["response_id"] for event in (events[0], events[-1])} == {"resp_1"}
 
 
-async def test_closing_nothing() -> None:
-    """Where no message is open, closing it writes nothing."""
-    assert await written(("close_message", "completed")) == ([], [])
+async def test_reasoning() -> None:
+    """Reasoning is opened with its text; its summary follows in the same item, which is closed with what it has."""
+    events, [item] = await written(
+        text("reasoning_text", "hm"), text("summary_text", "a"), close(encrypted_content="ts1.x")
+    )
+    assert kinds(events) == REASONING_ORDER
+    assert item == {
+        "type": "reasoning",
+        "id": item["id"],
+        "status": "completed",
+        "content": [{"type": "reasoning_text", "text": "hm"}],
+        "summary": [{"type": "summary_text", "text": "a"}],
+        "encrypted_content": "ts1.x",
+    }
+
+
+async def test_parts_stand_one_behind_the_other() -> None:
+    """A text that follows another kind of text in the same message is a part of its own, at the next place."""
+    events, [item] = await written(text("output_text", "a"), text("refusal", "b"), text("output_text", "c"), close())
+    assert [part.get("text", part.get("refusal")) for part in item["content"]] == ["a", "b", "c"]
+    added = [event["content_index"] for event in events if event["type"] == "response.content_part.added"]
+    assert added == [0, 1, 2]
 
 
 async def test_two_messages() -> None:
     """What comes after a message was closed is another message, at the next place."""
-    events, items = await written(
-        ("text", "a"), ("close_message", "completed"), ("text", "b"), ("close_message", "incomplete")
-    )
-    assert_well_formed(events)
+    events, items = await written(text("output_text", "a"), close(), text("output_text", "b"), close("incomplete"))
+    assert joined(events) == sequence(items)
     assert [(item["content"][0]["text"], item["status"]) for item in items] == [("a", "completed"), ("b", "incomplete")]
+
+
+async def test_an_answer_closes_the_reasoning() -> None:
+    """Text that follows reasoning begins a message, and the reasoning before it is completed."""
+    _, items = await written(text("reasoning_text", "hm"), text("output_text", "hi"), close("incomplete"))
+    assert [(item["type"], item["status"]) for item in items] == [("reasoning", "completed"), ("message", "incomplete")]
+
+
+async def test_closing_nothing() -> None:
+    """Where no item is open, closing it writes nothing."""
+    assert await written(close(encrypted_content="ts1.x")) == ([], [])
+
+
+async def test_whole_item_is_shown_at_once() -> None:
+    """A compaction is shown when it is put out, whole, with the id by which its events name it."""
+    events, [item] = await written(compaction)
+    assert kinds(events) == ["response.output_item.added", "response.output_item.done"]
+    assert item == events[-1]["item"] == {"type": "compaction", "id": item["id"], "encrypted_content": "ts1.x"}
 
 
 async def test_call_is_not_seen_before_it_is_stored() -> None:
     """A function call writes nothing until it is announced, since a client acts on it as soon as it sees it."""
-    events, [call] = await written(("add_call", ("call_1", "f", '{"a": 1}')))
+    events, [item] = await written(call)
     assert events == []
-    assert call == {**CALL, "id": call["id"]}
+    assert item == {**CALL, "id": item["id"]}
 
 
 async def test_call_is_announced_whole() -> None:
     """A stored call is announced with its arguments in one piece, begun without them and done with them."""
-    events, _ = await written(("announce", [CALL]))
+    events, _ = await written(announce(CALL))
     assert kinds(events) == CALL_ORDER
-    assert_well_formed(events)
     assert events[0]["item"] == {**CALL, "arguments": "", "status": "in_progress"}
     assert events[-1]["item"] == CALL
 
 
-async def test_announcing_what_was_streamed() -> None:
-    """An item whose events stand in the log is not announced again."""
-    bus = MemoryBus()
-    log, state = await EventLog.take_over(bus, a_turn())
-    output = Output("resp_1", log, state)
-    output.text("hello")
-    output.close_message("completed")
-    await log.flush()
-    before = await events_of(bus)
-    output.announce(output.items)
-    output.close_left_open()
-    await log.flush()
-    assert await events_of(bus) == before
+@pytest.mark.parametrize("output", OUTPUTS)
+async def test_every_item_has_its_events(output: str) -> None:
+    """Whatever a turn puts out, its events are those of its items: each once, in order, with the text in between."""
+    events, items = await written(*OUTPUTS[output], announce_own, close_left_open)
+    assert joined(events) == sequence(items)
+    assert done(events) == items
 
 
-async def test_announcing_a_message_that_was_never_streamed() -> None:
-    """A stored message of which the log has nothing is announced whole, with its status."""
-    events, _ = await written(("announce", [message("hello", "incomplete"), CALL]))
-    assert kinds(events) == MESSAGE_ORDER + CALL_ORDER
-    assert_well_formed(events)
-    assert events[5]["item"] == message("hello", "incomplete")
+@pytest.mark.parametrize("output", OUTPUTS)
+async def test_announcing_what_was_shown_in_part(output: str) -> None:
+    """Wherever the attempt died that stored an output, the next one shows the rest of it and repeats nothing."""
+    events, items = await written(*OUTPUTS[output], announce_own)
+    for cut in range(len(events) + 1):
+        resumed, _ = await written_after(events[:cut], announce(*items), close_left_open)
+        assert resumed[:cut] == events[:cut]
+        assert joined(resumed) == sequence(items), f"cut behind event {cut}"
 
 
-def streamed(text: str, upto: int) -> list[tuple[str, Event]]:
-    """Return the first events of a message, as a dead attempt left them; the third holds `text`."""
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    item = {**message(""), "content": [], "status": "in_progress"}
-    fields: list[Event] = [
-        {"output_index": 0, "item": item},
-        {**place, "part": part},
-        {**place, "delta": text, "logprobs": []},
-        {**place, "text": text, "logprobs": []},
-        {**place, "part": {**part, "text": text}},
-    ]
-    return list(zip(MESSAGE_ORDER, fields, strict=False))[:upto]
+@pytest.mark.parametrize("output", STREAMED)
+async def test_closing_what_a_dead_attempt_left(output: str) -> None:
+    """Wherever an attempt died, the next closes what it left open as incomplete, and puts out its own behind it."""
+    events, _ = await written(*STREAMED[output])
+    for cut in range(1, len(events) + 1):
+        again = (close_left_open, *STREAMED[output], close_left_open)  # before the engine runs, and when it has ended
+        resumed, items = await written_after(events[:cut], *again)
+        whole = done(events[:cut])
+        closed = done(resumed)[len(whole) : -len(items)]
+        assert [item["status"] for item in closed] == ["incomplete"] * (
+            kinds(events[:cut]).count(MESSAGE_ORDER[0]) - len(whole)
+        )
+        assert joined(resumed) == sequence([*whole, *closed, *items]), f"cut behind event {cut}"
 
 
-@pytest.mark.parametrize("upto", [1, 2, 3])
-@pytest.mark.parametrize("text", ["hello", "he", ""])
-async def test_announcing_a_half_streamed_message(upto: int, text: str) -> None:
-    """A stored message that the log holds in part is completed: what was streamed is not repeated."""
-    events, _ = await written_after(streamed(text, upto), ("announce", [message("hello")]), ("close_left_open", ()))
-    assert_well_formed(events)
-    assert events[-1]["item"] == message("hello")
+async def test_left_open_keeps_what_it_said() -> None:
+    """What a dead attempt left open is closed with what it streamed, and is no item of the turn."""
+    events, _ = await written(text("output_text", "hel"))
+    resumed, items = await written_after(events, close_left_open, text("output_text", "hello"), close())
+    left, whole = done(resumed)
+    assert left["content"][0]["text"] == "hel"
+    assert items == [whole]
 
 
-@pytest.mark.parametrize("upto", [4, 5])
-async def test_announcing_a_half_closed_message(upto: int) -> None:
-    """A stored message whose closing was cut off between its events is closed without repeating any."""
-    events, _ = await written_after(streamed("hello", upto), ("announce", [message("hello")]), ("close_left_open", ()))
-    assert_well_formed(events)
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("length", [1, 2, OBFUSCATION_BLOCK - 1, OBFUSCATION_BLOCK, OBFUSCATION_BLOCK + 1, 100])
+async def test_deltas_are_filled_up(kind: str, length: int) -> None:
+    """Deltas are filled up to full blocks, so that who sees their sizes on the wire learns no lengths of tokens."""
+    events, _ = await written(text(kind, "x" * length))
+    [event] = [event for event in events if "delta" in event]
+    assert (len(event["delta"]) + len(event["obfuscation"])) % OBFUSCATION_BLOCK == 0
 
 
-@pytest.mark.parametrize("upto", [1, 2, 3])
-async def test_announcing_a_half_announced_call(upto: int) -> None:
-    """A stored call that the log holds in part is completed, and not announced a second time."""
-    place = {"item_id": "fc_1", "output_index": 0}
-    fields: list[Event] = [
-        {"output_index": 0, "item": {**CALL, "arguments": "", "status": "in_progress"}},
-        {**place, "delta": CALL["arguments"]},
-        {**place, "arguments": CALL["arguments"]},
-    ]
-    before = list(zip(CALL_ORDER, fields, strict=False))[:upto]
-    events, _ = await written_after(before, ("announce", [CALL]), ("close_left_open", ()))
-    assert_well_formed(events)
-    assert events[-1]["item"] == CALL
-
-
-@pytest.mark.parametrize("upto", [1, 2, 3])
-async def test_closing_what_a_dead_attempt_left(upto: int) -> None:
-    """What a dead attempt left open is closed as incomplete with what it streamed, and is no item of the turn."""
-    again = ("close_left_open", ())  # before the engine runs, and once it has ended
-    events, items = await written_after(
-        streamed("hel", upto), again, ("text", "hello"), ("close_message", "completed"), again
-    )
-    assert_well_formed(events)
-    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
-    assert [item["status"] for item in done] == ["incomplete", "completed"]
-    assert done[0]["content"][0]["text"] == ("hel" if upto == 3 else "")
-    assert items == done[1:]
+@pytest.mark.parametrize("kind", PARTS)
+async def test_deltas_without_filling(kind: str) -> None:
+    """A client that wants no filling gets none."""
+    events, _ = await written_after([], text(kind, "hello"), close(), obfuscate=False)
+    assert [event for event in events if "obfuscation" in event] == []
 
 
 async def test_size() -> None:
-    """The size is the number of characters of text so far, over all messages."""
+    """The size is the number of characters of text so far, of all kinds and over all items."""
     log, state = await EventLog.take_over(MemoryBus(), a_turn())
     output = Output("resp_1", log, state)
-    for text in ("hé", "llo"):
-        output.text(text)
-        output.close_message("completed")
-    assert output.size == 5
+    for step in (text("reasoning_text", "hm"), text("output_text", "hé", "llo"), close(), text("refusal", "no")):
+        step(output)
+    assert output.size == 9
+    await log.flush()
+
+
+async def test_written() -> None:
+    """What is written is the text of the open part alone."""
+    log, state = await EventLog.take_over(MemoryBus(), a_turn())
+    output = Output("resp_1", log, state)
+    assert output.written == ""
+    text("reasoning_text", "hm", ", well")(output)
+    assert output.written == "hm, well"
+    text("output_text", "hello")(output)
+    assert output.written == "hello"
+    output.close_item("completed")
+    assert output.written == ""
+    await log.flush()
+
+
+async def test_room() -> None:
+    """A writer that is faster than the bus waits until it has caught up."""
+    bus = MemoryBus()
+    log, state = await EventLog.take_over(bus, a_turn())
+    output = Output("resp_1", log, state)
+    bus.reachable.clear()
+    text("output_text", *["x" * (WAITING_BYTES // 16)] * 20)(output)
+    waiting = asyncio.create_task(output.room())
+    finished, _ = await asyncio.wait([waiting], timeout=0.02)
+    assert not finished
+    bus.reachable.set()
+    async with asyncio.timeout(SOON):
+        await waiting
     await log.flush()

@@ -1,14 +1,26 @@
-"""What the gateway takes from a client, and the canonical form in which it is kept."""
+"""What the gateway takes from a client, and what a turn keeps of it."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from turnstream_gateway.requests import ITEMS_LIMIT, TOOLS_LIMIT, CreateConversation, CreateResponse
+from turnstream.errors import InvalidRequestError
+from turnstream_gateway.requests import (
+    INSTEAD,
+    ITEMS_LIMIT,
+    NEW_ITEMS_LIMIT,
+    REFUSED,
+    CountTokens,
+    CreateConversation,
+    CreateItems,
+    CreateResponse,
+    Question,
+    UpdateConversation,
+)
 
-TEXT = {"type": "input_text", "text": "hello"}
 TOOL = {"type": "function", "name": "weather"}
+USER = {"role": "user", "content": "hello"}
 
 
 def parsed(**body: Any) -> CreateResponse:
@@ -16,15 +28,12 @@ def parsed(**body: Any) -> CreateResponse:
     return CreateResponse.model_validate({"model": "m", "input": "hello", **body})
 
 
-def items(given: Any) -> list[dict[str, Any]]:
-    """Return the canonical items of an input, without their new ids."""
-    canonical = parsed(input=given).items()
-    return [{key: value for key, value in item.items() if key != "id"} for item in canonical]
-
-
-def message(role: str = "user", content: Any = (TEXT,), status: str = "completed") -> dict[str, Any]:
-    """Make a canonical message, without its id."""
-    return {"type": "message", "status": status, "role": role, "content": list(content)}
+def kept(**body: Any) -> dict[str, Any]:
+    """Return what a turn keeps of such a body, besides what it keeps of every one."""
+    parameters = parsed(**body).parameters()
+    always = {"model": "m", "include": []}
+    assert parameters.keys() >= always.keys()
+    return {name: value for name, value in parameters.items() if always.get(name) != value}
 
 
 def refusal(**body: Any) -> dict[str, Any]:
@@ -34,118 +43,71 @@ def refusal(**body: Any) -> dict[str, Any]:
     return dict(refused.value.errors()[0])
 
 
-# Items
+def contradiction(**body: Any) -> tuple[str | None, str | None]:
+    """Return the place and the code of what is refused for more than its form."""
+    with pytest.raises(InvalidRequestError) as refused:
+        parsed(**body)
+    return refused.value.param, refused.value.code
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        "hello",
-        [{"role": "user", "content": "hello"}],
-        [{"type": "message", "role": "user", "content": [TEXT]}],
-        [{"id": "msg_theirs", "role": "user", "content": [{"type": "text", "text": "hello"}]}],
-    ],
-)
+# Input
+
+
+@pytest.mark.parametrize("given", ["hello", [USER], [{"type": "message", **USER}]])
 def test_text_becomes_a_message(given: Any) -> None:
-    """However a client says it, a text is one user's message with one part."""
-    assert items(given) == [message()]
+    """However a client says it, a text is one user's message."""
+    [item] = parsed(input=given).input or []
+    assert item == (parsed().input or [])[0]
 
 
-@pytest.mark.parametrize("role", ["user", "system", "developer"])
-def test_input_text(role: str) -> None:
-    """What is not the assistant's is input text, with nothing else in its parts."""
-    part = {"type": "output_text", "text": "hello", "annotations": [], "logprobs": []}
-    assert items([{"role": role, "content": [part]}]) == [message(role)]
-
-
-def test_output_text() -> None:
-    """What the assistant said is output text, with the lists that the specification requires."""
-    expected = [{"type": "output_text", "text": "hello", "annotations": [], "logprobs": []}]
-    assert items([{"role": "assistant", "content": "hello"}]) == [message("assistant", expected)]
-    noted = [{"type": "output_text", "text": "hello", "annotations": [{"type": "x"}]}]
-    [kept] = items([{"role": "assistant", "content": noted, "status": "incomplete"}])
-    assert (kept["content"][0]["annotations"], kept["status"]) == ([{"type": "x"}], "incomplete")
-
-
-def test_output_can_be_sent_back() -> None:
-    """The items of an output are taken as an input as they are: a client may keep the conversation itself."""
-    part = {"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}
-    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}", "status": "completed"}
-    given = [{**message("assistant", [part]), "id": "msg_1"}, {**call, "id": "fc_1"}]
-    assert items(given) == [message("assistant", [part]), call]
-
-
-def test_function_call_output() -> None:
-    """A function's output is text or parts of text."""
-    output = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
-    assert items([output]) == [{**output, "status": "completed"}]
-    [kept] = items([{**output, "output": [TEXT]}])
-    assert kept["output"] == [TEXT]
-
-
-def test_items_get_ids_of_their_own() -> None:
-    """Every item gets a new id with its kind's prefix, so that no two items of a conversation share one."""
-    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
-    output = {"type": "function_call_output", "call_id": "c", "output": ""}
-    given = [{"id": "msg_same", "role": "user", "content": "a"}] * 2 + [{"id": "msg_same", **call}, output]
-    ids = [item["id"] for item in parsed(input=given).items()]
-    assert len(set(ids)) == 4
-    assert [made.partition("_")[0] for made in ids] == ["msg", "msg", "fc", "fco"]
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        [],
-        None,
-        {},
-        [{"role": "nobody", "content": "x"}],
-        [{"role": "user"}],
-        [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}],
-        [{"type": "reasoning", "summary": []}],
-        [{"type": 5}],
-        ["hello"],
-        [{"type": "function_call", "call_id": "", "name": "f", "arguments": ""}],
-        [{"type": "function_call", "call_id": "c", "name": "no blanks", "arguments": ""}],
-        [{"type": "function_call_output", "call_id": "c"}],
-        [{"role": "user", "content": "x"}] * (ITEMS_LIMIT + 1),
-    ],
-)
+@pytest.mark.parametrize("given", [[], {}, 5, ["hello"], [{"type": "song"}], [USER] * (ITEMS_LIMIT + 1), [[USER]]])
 def test_what_is_no_input(given: Any) -> None:
     """An input that the turn could not be run on as it is meant is refused, never bent."""
     assert refusal(input=given)["loc"][0] == "input"
 
 
+def test_largest_input() -> None:
+    """An input may have so many items."""
+    assert len(parsed(input=[USER] * ITEMS_LIMIT).input or []) == ITEMS_LIMIT
+
+
 @pytest.mark.parametrize("value", ["\ud800", 1 << 64])
-@pytest.mark.parametrize("place", ["input", "tools"])
+@pytest.mark.parametrize("place", ["input", "tools", "metadata", "vendor"])
 def test_what_cannot_be_kept_is_refused(place: str, value: Any) -> None:
     """JSON that cannot be written again, as half a surrogate pair or too large a number, is refused at the door."""
-    note = {"type": "output_text", "text": "x", "annotations": [{"note": value}]}
-    given = {"input": [{"role": "assistant", "content": [note]}], "tools": [{**TOOL, "parameters": {"x": value}}]}
-    assert refusal(**{place: given[place]})["loc"][0] == place
+    part = {"type": "output_text", "text": "x", "logprobs": [{"note": value}]}
+    given = {"input": [{"role": "assistant", "content": [part]}], "tools": [{**TOOL, "parameters": {"x": value}}]}
+    assert contradiction(**{place: given.get(place, {"x": value})}) == (place, "invalid_value")
 
 
 def test_half_a_surrogate_pair_is_no_text() -> None:
     """A text that is not Unicode is refused at the door."""
-    assert refusal(input="\ud800")["loc"][0] == "input"
+    assert contradiction(input="\ud800") == ("input", "invalid_value")
 
 
-# Fields
+@pytest.mark.parametrize("without", [{}, {"prompt": None}, {"conversation": None}])
+def test_nothing_is_asked(without: dict[str, Any]) -> None:
+    """A turn needs an input, where nothing else says what is asked."""
+    assert contradiction(input=None, **without) == ("input", "missing_required_parameter")
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
-    [
-        ({"frobnicate": 1}, "frobnicate"),
-        ({"input": [{"role": "user", "content": "x", "colour": "red"}]}, "colour"),
-        ({"input": [{"role": "user", "content": [{**TEXT, "colour": "red"}]}]}, "colour"),
-        ({"tools": [{**TOOL, "colour": "red"}]}, "colour"),
-    ],
+    "given", [{"conversation": "conv_1"}, {"previous_response_id": "resp_1"}, {"prompt": {"id": "pmpt_1"}}]
 )
-def test_unknown_field_is_refused(body: dict[str, Any], place: str) -> None:
-    """A field that is not known is refused by its name, at any depth: nothing that a client asks for is dropped."""
-    refused = refusal(**body)
-    assert (refused["type"], refused["loc"][-1]) == ("extra_forbidden", place)
+def test_what_is_asked_otherwise(given: dict[str, Any]) -> None:
+    """A turn that has a past or a prompt needs no input."""
+    assert parsed(input=None, **given).input is None
+
+
+def test_model_is_required() -> None:
+    """A turn needs a model."""
+    with pytest.raises(ValidationError) as refused:
+        CreateResponse.model_validate({"input": "hello"})
+    [complaint] = refused.value.errors()
+    assert (complaint["type"], complaint["loc"]) == ("missing", ("model",))
+
+
+# Past
 
 
 @pytest.mark.parametrize("given", ["conv_1", {"id": "conv_1"}])
@@ -154,74 +116,251 @@ def test_conversation_by_id_or_object(given: Any) -> None:
     assert parsed(conversation=given).conversation == "conv_1"
 
 
-@pytest.mark.parametrize("given", [{"id": "conv_1", "x": 1}, {}, {"id": 5}, 5, ["conv_1"]])
+@pytest.mark.parametrize("given", [{"id": "conv_1", "x": 1}, {}, {"id": 5}, 5, ["conv_1"], "no.dots", "x" * 65])
 def test_what_names_no_conversation(given: Any) -> None:
     """Nothing else names a conversation."""
     assert refusal(conversation=given)["loc"] == ("conversation",)
 
 
+def test_one_past() -> None:
+    """A turn goes on from a conversation or from a response, and not from both."""
+    both = {"conversation": "conv_1", "previous_response_id": "resp_1"}
+    assert contradiction(**both) == ("previous_response_id", "mutually_exclusive")
+    assert [parsed(**dict([past])).has_past for past in both.items()] == [True, True]
+    assert not parsed().has_past
+
+
+# Parameters
+
+
+# Every parameter that a turn keeps as it is: values at its bounds, and values beyond them.
+PARAMETERS: dict[str, tuple[list[Any], list[Any]]] = {
+    "temperature": ([0, 0.5, 2], [-0.1, 2.1, "warm"]),
+    "top_p": ([0, 1], [-0.1, 1.1]),
+    "presence_penalty": ([-2, 0, 2], [-2.1, 2.1]),
+    "frequency_penalty": ([-2, 0, 2], [-2.1, 2.1]),
+    "top_logprobs": ([0, 20], [-1, 21, 1.5]),
+    "max_output_tokens": ([16, 1 << 40], [0, 15, 16.5]),
+    "max_tool_calls": ([1, 1000], [0, -1]),
+    "max_infer_iters": ([1, 10], [0]),
+    "parallel_tool_calls": ([True, False], ["perhaps"]),
+    "truncation": (["auto", "disabled"], ["middle"]),
+    "service_tier": (["auto", "default", "flex", "scale", "priority"], ["free"]),
+    "store": ([True, False], ["perhaps"]),
+    "background": ([True, False], ["perhaps"]),
+    "user": (["u" * 256], ["u" * 257, 5]),
+    "safety_identifier": (["s" * 64], ["s" * 65]),
+    "prompt_cache_key": (["p" * 64], ["p" * 65]),
+    "metadata": ([{}, {"k": "v"}], [{"k": 1}, {"k": "v" * 513}, {str(n): "" for n in range(17)}]),
+    "include": ([["reasoning.encrypted_content"]], [["colour"], "reasoning.encrypted_content"]),
+    "reasoning": (
+        [{}, {"effort": "none"}, {"effort": "xhigh", "summary": "detailed"}, {"summary": "auto"}],
+        [{"effort": "huge"}, {"summary": "long"}, {"colour": "red"}, "low"],
+    ),
+    "tool_choice": (["none", "auto"], ["perhaps", {"type": "function"}]),
+    "context_management": (
+        [[], [{"type": "compaction", "compact_threshold": 1000}]],
+        [
+            [{"type": "compaction", "compact_threshold": 999}],
+            [{"type": "compaction"}],
+            [{"type": "song", "compact_threshold": 1000}],
+            [{"type": "compaction", "compact_threshold": 1000}] * 2,
+        ],
+    ),
+}
+INSIDE = [(name, value) for name, (inside, _) in PARAMETERS.items() for value in inside]
+OUTSIDE = [(name, value) for name, (_, outside) in PARAMETERS.items() for value in outside]
+
+
+@pytest.mark.parametrize(("name", "value"), INSIDE)
+def test_parameter_is_kept(name: str, value: Any) -> None:
+    """A parameter within its bounds is kept as it was given."""
+    assert kept(**{name: value}) == {name: value}
+
+
+@pytest.mark.parametrize(("name", "value"), OUTSIDE)
+def test_parameter_out_of_bounds_is_refused(name: str, value: Any) -> None:
+    """A value that is out of its bounds is refused at its place."""
+    assert refusal(**{name: value})["loc"][0] == name
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_null_is_nothing(name: str) -> None:
+    """A parameter that is null is one that was left out."""
+    assert kept(**{name: None}) == {}
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("name", "value"),
     [
-        {"model": ""},
-        {"model": "m" * 257},
-        {"temperature": 2.1},
-        {"top_p": -0.1},
-        {"max_output_tokens": 0},
-        {"store": False},
-        {"metadata": {"k": "v" * 513}},
-        {"metadata": {str(n): "" for n in range(17)}},
-        {"metadata": {"k": 1}},
-        {"tools": [TOOL] * (TOOLS_LIMIT + 1)},
-        {"tools": [{"type": "web_search"}]},
-        {"tools": [{"type": "function", "name": "no.dots"}]},
-        {"tool_choice": "perhaps"},
-        {"tool_choice": {"type": "function"}},
+        ("model", ""),
+        ("model", "m" * 257),
+        ("instructions", 5),
+        ("instructions", []),
+        ("instructions", [{"role": "user"}]),
+        ("instructions", [USER] * (ITEMS_LIMIT + 1)),
+        ("previous_response_id", "no.dots"),
+        ("stream", "perhaps"),
+        ("stream_options", {"include_usage": True}),
+        ("prompt", {}),
+        ("prompt", {"id": "no.dots"}),
+        ("prompt", "pmpt_1"),
+        ("tools", [{"type": "web_search"}]),
+        ("text", {"format": {"type": "xml"}}),
+        ("text", {"format": {"type": "json_schema", "name": "x"}}),
+        ("text", {"format": {"type": "json_schema", "schema": {}}}),
+        ("text", {"format": {"type": "json_schema", "name": "no blanks", "schema": {}}}),
+        ("text", {"verbosity": "huge"}),
+        ("text", {"colour": "red"}),
     ],
 )
-def test_value_out_of_bounds_is_refused(body: dict[str, Any]) -> None:
-    """A value that is out of its bounds is refused at its place."""
-    assert refusal(**body)["loc"][0] == next(iter(body))
+def test_value_is_refused(name: str, value: Any) -> None:
+    """A value that is not what a parameter takes is refused at its place."""
+    assert refusal(**{name: value})["loc"][0] == name
 
 
-@pytest.mark.parametrize("missing", ["model", "input"])
-def test_required_fields(missing: str) -> None:
-    """A turn needs a model and an input."""
-    body = {"model": "m", "input": "hello"}
-    del body[missing]
-    with pytest.raises(ValidationError) as refused:
-        CreateResponse.model_validate(body)
-    [complaint] = refused.value.errors()
-    assert (complaint["type"], complaint["loc"]) == ("missing", (missing,))
-
-
-def test_parameters_are_what_was_set() -> None:
-    """A turn keeps the parameters that were set, but for what stands elsewhere or says how to deliver."""
-    body = parsed(
-        temperature=0,
-        metadata={},
-        instructions=None,
-        conversation="conv_1",
-        stream=True,
-        store=True,
-        tool_choice="auto",
-    )
-    assert body.parameters() == {"model": "m", "temperature": 0, "metadata": {}, "store": True, "tool_choice": "auto"}
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"format": {"type": "text"}}),
+        ({"verbosity": "low"}, {"format": {"type": "text"}, "verbosity": "low"}),
+        ({"format": {"type": "text"}}, {"format": {"type": "text"}}),
+        ({"format": {"type": "json_object"}, "verbosity": None}, {"format": {"type": "json_object"}}),
+        (
+            {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object", "default": None}}},
+            {
+                "format": {
+                    "type": "json_schema",
+                    "name": "x",
+                    "schema": {"type": "object", "default": None},
+                    "description": None,
+                    "strict": False,
+                }
+            },
+        ),
+    ],
+)
+def test_form_of_the_text(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The form of the text is kept whole, as a response has to show it, and a schema as it was given."""
+    assert kept(text=given) == {"text": expected}
 
 
 def test_tools_are_kept_whole() -> None:
     """A tool is kept with all of its fields, those that were left out as null, as a response has to show them."""
     choice = {"type": "function", "name": "weather"}
-    kept = parsed(tools=[TOOL], tool_choice=choice).parameters()
-    assert kept["tools"] == [{**TOOL, "description": None, "parameters": None, "strict": None}]
-    assert kept["tool_choice"] == choice
+    assert kept(tools=[TOOL], tool_choice=choice) == {
+        "tools": [{**TOOL, "description": None, "parameters": None, "strict": None}],
+        "tool_choice": choice,
+    }
+    assert kept(tools=[]) == {}
+
+
+def test_choice_of_what_is_not_there() -> None:
+    """A choice that is not among the tools is refused."""
+    assert contradiction(tool_choice="required") == ("tool_choice", "invalid_value")
+    assert contradiction(tools=[TOOL, TOOL]) == ("tools", "invalid_value")
+
+
+def test_what_stands_elsewhere() -> None:
+    """What a turn has besides its parameters, or is said of the delivery alone, is not kept among them."""
+    assert kept(instructions="Be brief.", conversation="conv_1", stream=True, input=[USER]) == {}
+    assert kept(previous_response_id="resp_1", prompt={"id": "pmpt_1"}) == {}
+
+
+def test_stream_options() -> None:
+    """Whether deltas are filled up is kept, and said of streams only."""
+    assert kept(stream=True, stream_options={"include_obfuscation": False}) == {
+        "stream_options": {"include_obfuscation": False}
+    }
+    for stream in (None, False):
+        assert contradiction(stream=stream, stream_options={}) == ("stream_options", "invalid_value")
+
+
+def test_background_is_stored() -> None:
+    """A background response that is not stored could never be read."""
+    assert contradiction(background=True, store=False) == ("store", "invalid_value")
+    assert kept(background=False, store=False) == {"background": False, "store": False}
+
+
+# What the API does not know
+
+
+def test_what_only_the_provider_knows() -> None:
+    """What the API does not know is kept apart, for the model's provider."""
+    assert kept(seed=3, stop=["x"], vendor={"a": None}) == {
+        "provider": {"seed": 3, "stop": ["x"], "vendor": {"a": None}}
+    }
+    assert kept(provider="x", prompt_items=[]) == {"provider": {"provider": "x", "prompt_items": []}}
+    assert kept(vendor=None) == {}
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_name_of_chat_completions(name: str) -> None:
+    """A parameter of chat completions that has another name here is refused, and the message says which."""
+    with pytest.raises(InvalidRequestError, match=INSTEAD[name]) as refused:
+        parsed(**{name: 1})
+    assert (refused.value.param, refused.value.code) == (name, "unknown_parameter")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_done(name: str) -> None:
+    """What nothing here can do is refused, instead of being run as if it were done."""
+    assert contradiction(**{name: 1}) == (name, "unsupported_parameter")
+
+
+@pytest.mark.parametrize(
+    "body", [{"reasoning": {"colour": 1}}, {"tools": [{**TOOL, "colour": 1}]}, {"input": [{**USER, "colour": 1}]}]
+)
+def test_unknown_field_inside(body: dict[str, Any]) -> None:
+    """Inside of what the API knows, a field that it does not know is refused by its name, at any depth."""
+    refused = refusal(**body)
+    assert (refused["type"], refused["loc"][-1]) == ("extra_forbidden", "colour")
+
+
+# The other bodies
+
+
+def test_question() -> None:
+    """To compact a conversation takes a model and what is to be compacted, and nothing of an answer."""
+    body = {"model": "m", "input": "hello", "instructions": "Be brief.", "previous_response_id": "resp_1"}
+    assert Question.model_validate(body).parameters() == {"model": "m"}
+    with pytest.raises(ValidationError, match="temperature"):
+        Question.model_validate({"model": "m", "temperature": 1})
+
+
+def test_count_tokens() -> None:
+    """To count tokens takes what a model reads, and nothing of an answer."""
+    read = {"reasoning": {"effort": "low"}, "truncation": "auto", "parallel_tool_calls": False}
+    assert CountTokens.model_validate({"model": "m", "input": "x", **read}).parameters() == {"model": "m", **read}
+    with pytest.raises(ValidationError, match="max_output_tokens"):
+        CountTokens.model_validate({"model": "m", "max_output_tokens": 16})
 
 
 def test_conversation_body() -> None:
     """A conversation has metadata and up to 20 first items, and nothing else."""
     assert CreateConversation.model_validate({"metadata": {"a": "b"}}).metadata == {"a": "b"}
-    item = {"role": "user", "content": "hi"}
-    assert len(CreateConversation.model_validate({"items": [item] * 20}).items or []) == 20
-    for refused in ({"items": [item] * 21}, {"colour": "red"}):
+    assert CreateConversation.model_validate({"items": None}).items == []
+    assert len(CreateConversation.model_validate({"items": [USER] * NEW_ITEMS_LIMIT}).items) == NEW_ITEMS_LIMIT
+    for refused in ({"items": [USER] * (NEW_ITEMS_LIMIT + 1)}, {"colour": "red"}):
         with pytest.raises(ValidationError):
             CreateConversation.model_validate(refused)
+
+
+@pytest.mark.parametrize("count", [1, NEW_ITEMS_LIMIT])
+def test_new_items_body(count: int) -> None:
+    """From 1 to 20 items are put into a conversation at a time."""
+    assert len(CreateItems.model_validate({"items": [USER] * count}).items) == count
+
+
+@pytest.mark.parametrize("body", [{}, {"items": []}, {"items": [USER] * (NEW_ITEMS_LIMIT + 1)}, {"items": "hello"}])
+def test_what_are_no_new_items(body: dict[str, Any]) -> None:
+    """No items, and too many, are refused."""
+    with pytest.raises(ValidationError):
+        CreateItems.model_validate(body)
+
+
+def test_update_body() -> None:
+    """Of a conversation, its metadata can be changed."""
+    assert UpdateConversation.model_validate({"metadata": {"a": "b"}}).metadata == {"a": "b"}
+    with pytest.raises(ValidationError):
+        UpdateConversation.model_validate({"items": []})

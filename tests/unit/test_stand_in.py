@@ -1,7 +1,9 @@
 """The stand-in model's rules, in process: no socket is opened."""
 
 import asyncio
+import base64
 import json
+import struct
 from collections.abc import AsyncIterator, Awaitable, MutableMapping
 from typing import Any
 from unittest.mock import AsyncMock
@@ -480,3 +482,95 @@ async def test_cancelled_wait_wakes_no_one_wrongly() -> None:
     given_up, kept = asyncio.ensure_future(pacer.at(time)), asyncio.ensure_future(pacer.at(time))
     given_up.cancel()
     await asyncio.wait_for(kept, 5)
+
+
+async def complete(client: httpx.AsyncClient, **options: Any) -> httpx.Response:
+    """Ask for the completion of a text."""
+    return await client.post("/v1/completions", json={"model": "stand-in", "prompt": "Hello there", **options})
+
+
+async def test_text_completion(client: httpx.AsyncClient) -> None:
+    """A text is completed as a user's only message is answered, streamed and whole."""
+    made = (await complete(client)).json()
+    assert made["object"] == "text_completion"
+    assert made["choices"][0]["text"] == await say(client, user("Hello there"))
+    assert made["usage"]["completion_tokens"] > 0
+    streamed = (await complete(client, stream=True, stream_options={"include_usage": True})).text
+    frames = [frame.removeprefix("data: ") for frame in streamed.split("\n\n") if frame]
+    assert frames[-1] == "[DONE]"
+    chunks = [json.loads(frame) for frame in frames[:-1]]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == made["choices"][0]["text"]
+    assert chunks[-1]["usage"] == made["usage"]
+    assert (await complete(client, prompt=["Hello there"])).json()["choices"] == made["choices"]
+
+
+async def test_text_completion_is_limited_and_scripted(client: httpx.AsyncClient) -> None:
+    """Limits and scripts hold for texts too."""
+    assert (await complete(client, max_tokens=3)).json()["choices"][0]["finish_reason"] == "length"
+    await client.post("/script", json={"match": "there", "replies": [{"error": {"status": 503, "retry_after": 4}}]})
+    refused = await complete(client)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "4")
+
+
+@pytest.mark.parametrize("body", [{"prompt": None}, {"prompt": ["a", "b"]}, {"prompt": ""}])
+async def test_bad_text_completion(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    """A prompt that is no text is refused."""
+    assert (await complete(client, **body)).json()["error"]["param"] == "prompt"
+
+
+async def vectors(client: httpx.AsyncClient, texts: Any, **options: Any) -> list[Any]:
+    """Ask for the vectors of texts."""
+    body = {"model": "stand-in-embedding", "input": texts, **options}
+    response = await client.post("/v1/embeddings", json=body)
+    assert response.status_code == 200, response.text
+    data = response.json()["data"]
+    assert [one["index"] for one in data] == list(range(len(data)))
+    return [one["embedding"] for one in data]
+
+
+async def test_embeddings_are_near_where_texts_are(client: httpx.AsyncClient) -> None:
+    """A text's vector is always the same, of length one, and nearer to that of a text that shares words with it."""
+    cat, other_cat, fish = await vectors(client, ["the black cat", "a black cat!", "some salted fish"])
+    assert await vectors(client, "the black cat") == [cat]
+    assert sum(value * value for value in cat) == pytest.approx(1)
+    near, far = (sum(a * b for a, b in zip(cat, other, strict=True)) for other in (other_cat, fish))
+    assert near > 0.5 > far
+
+
+async def test_embeddings_as_they_are_asked_for(client: httpx.AsyncClient) -> None:
+    """The size and the encoding of a vector can be chosen; tokens are embedded too."""
+    [plain] = await vectors(client, "a cat", dimensions=5)
+    [encoded] = await vectors(client, "a cat", dimensions=5, encoding_format="base64")
+    assert list(struct.unpack("<5f", base64.b64decode(encoded))) == pytest.approx(plain)
+    assert len(await vectors(client, [[1, 2], [3]])) == 2
+    assert len(await vectors(client, [1, 2])) == 1
+    assert len((await vectors(client, " ", dimensions=3))[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "stand-in", "input": "a"}, 404),
+        ({"model": "stand-in-embedding"}, 400),
+        ({"model": "stand-in-embedding", "input": []}, 400),
+        ({"model": "stand-in-embedding", "input": "a", "dimensions": 0}, 400),
+        ({"model": "stand-in-embedding", "input": "a", "encoding_format": "hex"}, 400),
+    ],
+)
+async def test_bad_embeddings(client: httpx.AsyncClient, body: dict[str, Any], status: int) -> None:
+    """What cannot be embedded is refused, and so is a model that does not embed."""
+    assert (await client.post("/v1/embeddings", json=body)).status_code == status
+
+
+async def test_embeddings_are_scripted(client: httpx.AsyncClient) -> None:
+    """A script makes embeddings fail, and their requests are kept."""
+    await client.post("/script", json={"match": "cat", "replies": [{"error": {"status": 429, "retry_after": 2}}]})
+    body = {"model": "stand-in-embedding", "input": ["a cat"]}
+    refused = await client.post("/v1/embeddings", json=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    assert (await client.get("/requests", params={"match": "cat"})).json() == {"data": [body], "left": 0}
+
+
+async def test_embedding_model_does_not_chat(client: httpx.AsyncClient) -> None:
+    """The model that embeds does nothing else."""
+    assert (await post(client, user("Hi"), model="stand-in-embedding")).status_code == 404

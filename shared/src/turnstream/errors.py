@@ -26,6 +26,8 @@
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
 """
 
+import math
+from http import HTTPStatus
 from typing import Any, ClassVar, Literal
 
 type FetchReason = Literal[
@@ -163,16 +165,40 @@ class MediaError(TerminalError):
 
 
 class ModelError(TerminalError):
-    """The model's provider refused the call or broke off; `code` is the response's error code.
+    """The model's provider refused the call or broke off.
 
-    `retry_after` is in seconds; None says that asking again cannot help.
+    `code` is the response's error code and `status` the HTTP status that fits an answer to a client. `retry_after` is
+    in how many seconds the same call may pass, 0 where the provider names no time; None says that it will not.
     """
 
-    def __init__(self, message: str, *, code: str = "server_error", retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "server_error",
+        param: str | None = None,
+        status: int = 502,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+        self.param = param
+        self.status = status
         self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of an answer: when to try again, or not to, which client libraries would do by themselves."""
+        if self.retry_after is None:
+            return {"x-should-retry": "false"}
+        return {"retry-after": str(math.ceil(self.retry_after))} if self.retry_after else {}
+
+    def body(self) -> dict[str, Any]:
+        """Return an answer's JSON, as ApiError does."""
+        kind = "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        kind = "rate_limit_error" if self.status == HTTPStatus.TOO_MANY_REQUESTS else kind
+        return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
 
 
 class BusUnavailableError(RetryableError):

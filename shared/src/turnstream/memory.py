@@ -1,6 +1,7 @@
 """The bus in memory, for tests: what `Bus` does, in one process and with faults to order.
 
-The contract tests hold it to the real one. It forgets nothing and bounds nothing but a slow reader's tail.
+The contract tests hold it to the real one. It forgets nothing and bounds nothing but a slow reader's tail. Streamed
+answers it has not: they are all about connections that break.
 """
 
 import asyncio
@@ -13,10 +14,17 @@ from typing import Any, Self
 import orjson
 
 from turnstream import subjects
-from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue
+from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue, failures
 from turnstream.bus.bus import HEADER_ROOM
 from turnstream.bus.tail import TAIL_LIMIT
-from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
+from turnstream.errors import (
+    ApiError,
+    BusUnavailableError,
+    EventTooLargeError,
+    FencedError,
+    ModelError,
+    TooLargeError,
+)
 from turnstream.events import Batch
 from turnstream.subjects import Consumer
 
@@ -41,7 +49,7 @@ class MemoryBus(Bus):
         self._sequence = 0  # of the stream that holds all logs
         self._message_ids: set[str] = set()
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
-        self._endpoints: dict[str, Callable[[], Awaitable[Any]]] = {}
+        self._endpoints: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         self._failed = asyncio.Event()
 
     async def close(self) -> None:
@@ -113,20 +121,27 @@ class MemoryBus(Bus):
         """Call `react(subject)` for every signal on `subject`."""
         self._listeners.append((subject, react))
 
-    async def ask(self, subject: str, within: float) -> Any:
-        """Return the JSON that a service answers."""
+    async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
+        """Return the JSON that a service answers to a payload, or raise its error, copied as on the way."""
         await self.request()
+        if len(data := orjson.dumps(payload)) > MAX_PAYLOAD:
+            raise TooLargeError(f"The request is larger than {MAX_PAYLOAD} bytes.", code="body_too_large")
         if subject not in self._endpoints:
             raise BusUnavailableError(f"nobody serves {subject}")
         try:
             async with asyncio.timeout(within):
-                return orjson.loads(orjson.dumps(await self._endpoints[subject]()))
+                answer = orjson.dumps(await self._endpoints[subject](orjson.loads(data)))
+        except (ApiError, ModelError) as error:
+            raise failures.decode(failures.encode(error)) from None
         except TimeoutError as error:
             raise BusUnavailableError(f"no answer on {subject}") from error
         except Exception as error:
             raise BusUnavailableError(f"{subject} failed") from error
+        if len(answer) > MAX_PAYLOAD:
+            raise BusUnavailableError(f"{subject} failed")
+        return orjson.loads(answer)
 
-    async def serve(self, name: str, endpoints: dict[str, Callable[[], Awaitable[Any]]]) -> None:
+    async def serve(self, name: str, endpoints: dict[str, Callable[[Any], Awaitable[Any]]]) -> None:
         """Answer `<name>.<endpoint>`."""
         self._endpoints |= {f"{name}.{endpoint}": answer for endpoint, answer in endpoints.items()}
 

@@ -83,7 +83,7 @@ WHERE id = $1 AND tenant = $2 AND status IN ('queued', 'running')
 RETURNING *
 
 -- forget: erase what a turn asked and answered
-UPDATE turns SET request = $2, input = '[]', output = '[]' WHERE id = $1
+UPDATE turns SET request = $2, input = '[]', output = '[]', error = NULL WHERE id = $1
 
 -- chain: the turns that a turn follows, and itself last; without their content if they are too many or too large
 WITH RECURSIVE chain AS (

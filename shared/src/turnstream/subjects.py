@@ -51,6 +51,21 @@ INTERACTIVE = Consumer("TURNS", "interactive", "turns.interactive.>")
 CONSUMERS = (INTERACTIVE,)
 
 STACK_MODELS = "stack.models"
+STACK_PROVIDERS = "stack.providers"
+INFERENCE = "stack.inference.*"
+QUESTIONS = "stack.questions.*"
+COUNT_TOKENS = "stack.questions.count_tokens"
+COMPACT = "stack.questions.compact"
+
+# Streamed answers, and what their askers say meanwhile; each process has subjects of its own below these. They are no
+# inboxes: into another's inbox NATS lets a service answer once, and within two minutes.
+STREAM_ANSWERS = "streams.answers"
+STREAM_WORDS = "streams.words"
+
+
+def inference(operation: str) -> str:
+    """Return the subject of calls that are passed through to a model: `chat/completions`, as their path says."""
+    return f"stack.inference.{operation}"
 
 
 def turns(tenant: str) -> str:

@@ -17,6 +17,7 @@ from turnstream.keys import Keys
 from turnstream.process import notify_ready
 from turnstream.store import Store
 from turnstream_gateway import failures
+from turnstream_gateway.asking import Asking
 from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
@@ -24,12 +25,17 @@ from turnstream_gateway.http_protocol import HttpProtocol
 from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.models import Models
 from turnstream_gateway.openapi import Api
+from turnstream_gateway.pass_through import PassThrough
 from turnstream_gateway.prompts import Prompts
+from turnstream_gateway.providers import Providers
 from turnstream_gateway.questions import Questions
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
+from turnstream_gateway.routes.inference import inference
+from turnstream_gateway.routes.inspect import inspect
 from turnstream_gateway.routes.models import models
 from turnstream_gateway.routes.prompts import prompts
+from turnstream_gateway.routes.questions import questions
 from turnstream_gateway.routes.responses import responses
 from turnstream_gateway.routes.service import service
 from turnstream_gateway.settings import GatewaySettings
@@ -79,13 +85,16 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     store = Store(database)
     known_models = Models(bus, settings.models_ttl)
     known_prompts = Prompts(database)
-    questions = Questions(store, known_prompts)
-    turns = Turns(bus, store, known_models, questions, settings)
+    reader = Questions(store, known_prompts)
+    turns = Turns(bus, store, known_models, reader, settings)
     app.include_router(responses(turns))
+    app.include_router(questions(Asking(bus, store, known_models, reader)))
+    app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
     app.include_router(events(turns))
-    app.include_router(conversations(Conversations(store, questions)))
+    app.include_router(conversations(Conversations(store, reader)))
     app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
+    app.include_router(inspect(app, Providers(bus, settings.models_ttl)))
     app.include_router(service(bus, database))
     return app
 

@@ -55,14 +55,14 @@ class Body(Strict):
 def _check_storable(name: str, value: Any) -> None:
     """Raise InvalidRequestError for a value that cannot be stored as JSON again."""
     shown = name.encode(errors="replace").decode()
-    try:
-        orjson.dumps({name: value})
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        message = f"Invalid value for '{shown}': it holds a number or a character that JSON cannot carry."
-        raise InvalidRequestError(message, code="invalid_value", param=shown) from error
     if _depth(value) > DEPTH_LIMIT:
         message = f"Invalid value for '{shown}': it is nested more than {DEPTH_LIMIT} levels deep."
         raise InvalidRequestError(message, code="invalid_value", param=shown)
+    try:
+        orjson.dumps({name: value})
+    except orjson.JSONEncodeError as error:
+        message = f"Invalid value for '{shown}': it holds a number or a character that JSON cannot carry."
+        raise InvalidRequestError(message, code="invalid_value", param=shown) from error
 
 
 def _depth(value: Any) -> int:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from turnstream.errors import ApiError, InvalidRequestError, RetryableError, UnavailableError
+from turnstream.errors import ApiError, InvalidRequestError, ModelError, RetryableError, UnavailableError
 from turnstream.logs import fault, log
 
 # What pydantic calls a field that is not known, and the code that OpenAI's API has for it.
@@ -22,6 +22,7 @@ CODES_BY_STATUS = {413: "body_too_large"}
 def install(app: FastAPI) -> None:
     """Make the application answer failures so."""
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ModelError, _on_model_error)
     app.add_exception_handler(RetryableError, _on_unavailable)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -35,6 +36,11 @@ def _answer(error: ApiError, status: int | None = None, headers: dict[str, str] 
 async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return _answer(error)
+
+
+async def _on_model_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ModelError)
+    return JSONResponse(error.body(), error.status, error.headers)
 
 
 async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
@@ -68,11 +74,14 @@ def _param(error: dict[str, Any], body: Any) -> str:
         return str(steps[0])
     path, within = "", body
     for place, step in enumerate(steps):
+        last = place == len(steps) - 1
+        if isinstance(within, dict) and step == within.get("type") and not last:
+            continue  # a branch that is called as a field of its own: a part of type `refusal` has a `refusal`
         if isinstance(within, list) and isinstance(step, int) and step < len(within):
             path, within = f"{path}[{step}]", within[step]
         elif isinstance(within, dict) and step in within:
             path, within = f"{path}.{step}", within[step]
-        elif error["type"] == "missing" and place == len(steps) - 1:
+        elif error["type"] == "missing" and last:
             path = f"{path}.{step}"
     return path.lstrip(".") or "body"
 

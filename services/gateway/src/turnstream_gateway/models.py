@@ -1,39 +1,28 @@
 """The models that the workers' Llama Stack offers, asked of any of them and kept for a moment."""
 
-import asyncio
 from collections import Counter
 from typing import Any
 
 from turnstream import subjects
 from turnstream.bus import Bus
-from turnstream.errors import BusUnavailableError, NotFoundError, UnavailableError
+from turnstream.errors import NotFoundError, UnavailableError
+from turnstream_gateway.listed import Listed
 
-ANSWER_WITHIN = 2  # seconds
+ANSWER_WITHIN = 2.0  # seconds
 
 
 class Models:
-    """The list of models, asked for at most once in `ttl` seconds."""
+    """The list of models."""
 
     def __init__(self, bus: Bus, ttl: float) -> None:
-        self._bus = bus
-        self._ttl = ttl
-        self._asking = asyncio.Lock()
-        self._known: list[dict[str, Any]] = []
+        self._listed = Listed(bus, subjects.STACK_MODELS, ANSWER_WITHIN, ttl)
         self._names: set[str] = set()
-        self._good_until = 0.0
 
     async def list(self) -> list[dict[str, Any]]:
         """Return the models; raise UnavailableError if no worker answers."""
-        loop = asyncio.get_running_loop()
-        async with self._asking:
-            if loop.time() >= self._good_until:
-                try:
-                    self._known = await self._bus.ask(subjects.STACK_MODELS, ANSWER_WITHIN)
-                except BusUnavailableError as error:
-                    raise UnavailableError("No worker is there to say which models it has. Try again.") from error
-                self._names = _names(self._known)
-                self._good_until = loop.time() + self._ttl
-        return self._known
+        models = await self._listed.get()
+        self._names = _names(models)
+        return models
 
     async def get(self, model: str) -> dict[str, Any]:
         """Return a model; raise NotFoundError if there is none of this id."""

@@ -21,6 +21,6 @@ class GatewaySettings(Settings):
     retry_window: PositiveFloat = Field(600, description="seconds in which a client's own retry joins what it began")
     accept_patience: PositiveFloat = Field(5, description="seconds to go on queueing a turn before it is refused")
     keepalive: PositiveFloat = Field(15, description="seconds between two signs of life on a silent stream")
-    models_ttl: PositiveFloat = Field(5, description="seconds a list of models is good for")
+    models_ttl: PositiveFloat = Field(5, description="seconds a list of models or providers is good for")
     bus_patience: PositiveFloat = Field(10, description="seconds to go on trying while NATS is away")
     store_patience: PositiveFloat = Field(10, description="seconds to go on trying while Postgres is away")

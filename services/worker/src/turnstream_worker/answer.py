@@ -15,6 +15,7 @@ from turnstream_worker.output import Output
 # A chat completion's reasons to finish that leave an answer incomplete, by the specification's names.
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 CALLS_LIMIT = 128  # calls in one answer
+CALL_ID_LIMIT = 128  # characters, as many as a client may send back
 
 
 @dataclass(slots=True)
@@ -39,27 +40,34 @@ class Answer:
         self._limit = limit  # characters
         self.usage: dict[str, Any] = {}
         self.thinking = False  # whether its reasoning is what is being written
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._growing: dict[int | None, _Call] = {}  # the last one of each index
         self._finish = "stop"
         self._service_tier: str | None = None
 
     @property
     def full(self) -> bool:
         """Whether it has grown as large as it may."""
-        return self._output.size + sum(len(call.arguments) for call in self._calls.values()) > self._limit
+        return self._output.size + sum(len(call.arguments) for call in self._calls) > self._limit
+
+    def think(self, chunk: Chunk) -> None:
+        """Take in what the next chunk adds to the reasoning, which is before what it says."""
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            # vLLM and others say `reasoning_content`, some `reasoning`, and some both of the same text.
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            if thought and isinstance(thought, str):
+                self.thinking = True
+                self._output.text("reasoning_text", thought)
 
     def read(self, chunk: Chunk) -> None:
-        """Take in the next chunk."""
+        """Take in what the next chunk holds besides reasoning."""
         if usage := chunk.get("usage"):
             self.usage = usage  # some servers send it along with every chunk: the last one counts
         if tier := chunk.get("service_tier"):
             self._service_tier = str(tier)
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
-            # vLLM and others say `reasoning_content`, some `reasoning`, and some both of the same text.
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
-            self.thinking = self.thinking or bool(thought)
-            self._write("reasoning_text", thought)
             self._write("output_text", delta.get("content"), choice)
             self._write("refusal", delta.get("refusal"))
             for piece in delta.get("tool_calls") or ():
@@ -89,17 +97,25 @@ class Answer:
             self._output.text(kind, said, _logprobs(choice) if choice and self._logprobs else None)
 
     def _read_call(self, piece: dict[str, Any]) -> None:
-        call = self._calls.setdefault(piece.get("index") or 0, _Call())
+        call = self._call_of(piece.get("index"), piece.get("id") or "")
         if len(self._calls) > CALLS_LIMIT:
             raise ModelError(f"The model made more than {CALLS_LIMIT} calls at a time.")
         function = piece.get("function") or piece.get("custom") or {}
-        call.id = piece.get("id") or call.id
         call.name = function.get("name") or call.name
         call.arguments += function.get("arguments") or function.get("input") or ""
 
+    def _call_of(self, index: int | None, call_id: str) -> _Call:
+        """Return the call that a piece belongs to: some providers give no index, or all calls the same one."""
+        call = self._growing.get(index)
+        if call is None or (call_id and call.id not in {"", call_id}):
+            call = self._growing[index] = _Call()
+            self._calls.append(call)
+        call.id = call_id or call.id
+        return call
+
     def _add_calls(self) -> None:
-        for call in list(self._calls.values())[: self._calls_limit]:
-            named = {"call_id": call.id or new_id("call_"), "name": call.name}
+        for call in self._calls[: self._calls_limit]:
+            named = {"call_id": call.id[:CALL_ID_LIMIT] or new_id("call_"), "name": call.name}
             if call.name in self._custom:
                 given = {"input": _input(call.arguments)}
                 self._output.add("custom_tool_call", "ctc_", **named, **given, status="completed")

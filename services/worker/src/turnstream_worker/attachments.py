@@ -57,7 +57,7 @@ class Attachments:
         # In threads, since base64 of many megabytes takes long, and other turns' events must not wait for it.
         inline = await asyncio.to_thread(self._carried, places, room)
         fetched = await self._fetch_all([place for place in places if place not in inline], room)
-        return await asyncio.to_thread(_resolved, items, places, inline | fetched)
+        return await asyncio.to_thread(_resolved, items, places, {**inline, **fetched})
 
     def _carried(self, places: list["_Place"], room: "_Room") -> dict["_Place", Media]:
         """Return what attachments carry themselves."""

@@ -13,7 +13,6 @@ SAME_NAME = (
     "user",
     "safety_identifier",
     "prompt_cache_key",
-    "parallel_tool_calls",
 )
 LOGPROBS = "message.output_text.logprobs"
 
@@ -73,7 +72,11 @@ def _tools(asked: dict[str, Any]) -> dict[str, Any]:
     if not tools or choice == "none":
         return {}
     request: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]}
-    return request | ({"tool_choice": choice} if "tool_choice" in asked else {})
+    if "tool_choice" in asked:
+        request["tool_choice"] = choice
+    if "parallel_tool_calls" in asked:  # with tools alone: OpenAI's API refuses it without them
+        request["parallel_tool_calls"] = asked["parallel_tool_calls"]
+    return request
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -5,28 +5,18 @@ together is handed on as one list, so that it travels on together.
 """
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import orjson
 
 from turnstream.errors import ModelError
+from turnstream_worker.endpoint import Endpoint
+from turnstream_worker.provider_errors import failed
 
 type Chunk = dict[str, Any]  # a chat.completion.chunk
 
 LINE_LIMIT = 1 << 20  # bytes of one event
-ERROR_LIMIT = 64 << 10  # bytes of an error's body that are read
-CLIENT_ERRORS = range(400, 500)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a provider takes chat completions, and as whom."""
-
-    base_url: str  # ends before /chat/completions
-    headers: dict[str, str] = field(repr=False)  # credentials stand in them
-    defaults: dict[str, Any] = field(default_factory=dict)  # parameters the provider's adapter adds
 
 
 async def stream_chat(
@@ -34,20 +24,20 @@ async def stream_chat(
 ) -> AsyncIterator[list[Chunk]]:
     """Yield the chunks of a streamed chat completion, those that arrived together as one list.
 
-    Raises ModelError if the provider refuses, breaks off or sends what is not a stream of chunks.
+    Raises ModelError if the provider refuses, breaks off or sends what is not a stream of chunks; it says that another
+    try may help only as long as no chunk was yielded.
     """
-    body = orjson.dumps({**endpoint.defaults, **request, "stream": True, "stream_options": {"include_usage": True}})
-    url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+    request = {**request, "stream": True, "stream_options": {"include_usage": True}}
+    begun = False
     try:
-        async with session.post(url, data=body, headers=endpoint.headers) as response:
-            if response.status != 200:  # noqa: PLR2004 - HTTP's OK
-                raise _refused(response.status, await response.content.read(ERROR_LIMIT))
-            async for chunks in _chunks(response.content):
+        async with endpoint.post(session, "chat/completions", request) as content:
+            async for chunks in _chunks(content):
+                begun = True
                 yield chunks
-    except TimeoutError as error:
-        raise ModelError("The model did not answer in time.") from error
-    except aiohttp.ClientError as error:
-        raise ModelError("The connection to the model's provider failed.") from error
+    except ModelError as error:
+        if begun:
+            error.retry_after = None
+        raise
 
 
 async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[list[Chunk]]:
@@ -68,7 +58,7 @@ async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[list[Chunk]]:
             return  # some servers keep the connection open
         finished = finished or any(map(_gives_reason, chunks))
     if not finished:
-        raise ModelError("The model's provider broke off in the middle of its answer.")
+        raise ModelError("The model's provider broke off in the middle of its answer.", retry_after=0.0)
 
 
 def _parse_until_failure(values: Iterable[bytes]) -> tuple[list[Chunk], ModelError | None]:
@@ -94,29 +84,5 @@ def _parse(value: bytes) -> Chunk:
     if not isinstance(chunk, dict):
         raise ModelError("The model's provider sent what is not a chat completion.")
     if refusal := chunk.get("error"):
-        raise _failed(refusal if isinstance(refusal, dict) else {})
+        raise failed(refusal if isinstance(refusal, dict) else {})
     return chunk
-
-
-def _refused(status: int, body: bytes) -> ModelError:
-    """Return the error of a refused request: the provider's own words where they are about the request."""
-    try:
-        error = orjson.loads(body)["error"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        error = {}
-    if not isinstance(error, dict):
-        error = {}
-    if status == 429:  # noqa: PLR2004 - HTTP's Too Many Requests
-        return ModelError("The model's provider is limiting the rate of requests.", code="rate_limit_exceeded")
-    if status in {401, 403} or status not in CLIENT_ERRORS:
-        return ModelError(f"The model's provider answered with status {status}.")
-    return _failed({"code": "invalid_prompt", **{key: value for key, value in error.items() if value}})
-
-
-def _failed(error: dict[str, Any]) -> ModelError:
-    code = error.get("code")
-    message = error.get("message")
-    return ModelError(
-        message if isinstance(message, str) else "The model's provider failed.",
-        code=code if isinstance(code, str) else "server_error",
-    )

@@ -14,7 +14,7 @@ from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker.answer import Answer
 from turnstream_worker.attachments import Attachments
 from turnstream_worker.chat_request import chat_request
-from turnstream_worker.messages import Message, Reader
+from turnstream_worker.messages import OUTPUTS, Message, Reader
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
@@ -79,7 +79,7 @@ class Engine:
             if likely and await self._count(turn, items) >= threshold:
                 item = output.put("compaction", "cmp_", **await self._sum_up(turn, items, usage))
                 preface, own = len(_preface(turn.request)), len(items) - len(turn.input)
-                return [*items[:preface], item, *items[own:]]
+                return [*items[:preface], item, *items[_with_calls(items, own) :]]
         return items
 
     async def _sum_up(self, turn: Turn, items: list[Item], usage: Usage) -> dict[str, str]:
@@ -115,10 +115,10 @@ class Engine:
                     truncations += 1
                     items = _shortened(items, error)
                 elif error.retry_after is not None and tries < self.settings.model_tries:
-                    tries += 1
-                    pause = max(error.retry_after, FIRST_PAUSE * 2**tries) * (1 + JITTER * random.random())  # noqa: S311 - no secret
+                    pause = max(error.retry_after, FIRST_PAUSE * 2 ** (tries - 1)) * (1 + JITTER * random.random())  # noqa: S311 - no secret
                     log.warning("model.retry", turn=turn.id, code=error.code, seconds=round(pause, 2))
                     await asyncio.sleep(pause)
+                    tries += 1
                 else:
                     raise
             else:
@@ -129,6 +129,7 @@ class Engine:
     async def _stream(self, turn: Turn, messages: list[Message], answer: Answer, output: Output, usage: Usage) -> None:
         async for chunks in self.stack.chat(chat_request(turn.request, messages)):
             for chunk in chunks:
+                answer.think(chunk)
                 if answer.ends_thoughts(chunk):
                     await self._end_thoughts(turn, output, usage)
                     answer.thinking = False
@@ -155,6 +156,12 @@ def since_compaction(history: list[Item]) -> list[Item]:
     """Return what of a history still counts: a compaction stands for all before it."""
     last = max((place for place, item in enumerate(history) if item["type"] == "compaction"), default=0)
     return history[last:]
+
+
+def _with_calls(items: list[Item], own: int) -> int:
+    """Return where a turn's own items begin, which stand from `own` on, with the calls that they answer."""
+    answered = {item["call_id"] for item in items[own:] if item["type"] in OUTPUTS}
+    return next((place for place, item in enumerate(items[:own]) if item.get("call_id") in answered), own)
 
 
 def _preface(asked: dict[str, Any]) -> list[Item]:

@@ -129,7 +129,7 @@ class Output:
 
     def _finish(self, opened: OpenItem, item: Item) -> None:
         """Send what the log lacks of an item that is now whole."""
-        for within in ("summary", "content"):
+        for within in ("content", "summary"):  # as they were streamed: a model thinks before it sums up
             for place, part in enumerate(item.get(within, ())):
                 open_part = opened.parts.get((within, place)) or self._open_part(opened, part["type"], place)
                 self._end_part(open_part, part)
@@ -142,7 +142,7 @@ class Output:
         kind = PART_KINDS[part.type]
         text = whole[kind.text]
         if rest := text[sum(map(len, part.pieces)) :]:
-            self._send_delta(part, rest, [])
+            self._send_delta(part, rest, whole.get("logprobs", [])[len(part.logprobs) :])
         fields = {"logprobs": whole["logprobs"]} if part.type == "output_text" else {}
         self._send_once(part.sent, f"{kind.text_events}.done", **part.place, **{kind.text: text}, **fields)
         self._send_once(part.sent, f"{kind.part_events}.done", **part.place, part=whole)

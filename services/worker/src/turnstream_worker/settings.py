@@ -14,6 +14,7 @@ class WorkerSettings(Settings, FetchSettings):
     """How a worker takes and runs turns."""
 
     concurrency: PositiveInt = Field(32, description="turns a worker runs at a time")
+    pass_through: PositiveInt = Field(64, description="calls straight to a model that a worker carries at a time")
     lease: PositiveFloat = Field(15, description="seconds a turn is a worker's without a sign of life")
     heartbeat: PositiveFloat = Field(5, description="seconds between two signs of life")
     max_attempts: PositiveInt = Field(3, description="times a turn is begun before it fails")

@@ -7,6 +7,8 @@ from turnstream_worker.messages import Message
 from turnstream_worker.stack import Stack
 from turnstream_worker.usage import Usage
 
+SUMMARY_TOKENS = 4096
+SUMMARY_CHARACTERS = 64 << 10
 COMPACTION = (
     "Sum up the conversation above for whoever goes on with it and has not seen it. Keep the goal, every decision, "
     "fact, name, number, file and constraint that still matters, what tools returned, what is done, and what is open. "
@@ -33,10 +35,14 @@ async def sum_up_conversation(stack: Stack, model: str, messages: list[Message],
 
 async def _text(stack: Stack, request: dict[str, Any], usage: Usage) -> AsyncIterator[str]:
     used: dict[str, Any] = {}
-    async for chunks in stack.chat(request):
+    size = 0
+    async for chunks in stack.chat({**request, "max_tokens": SUMMARY_TOKENS}):
         for chunk in chunks:
             used = chunk.get("usage") or used
             for choice in chunk.get("choices") or ():
                 if text := (choice.get("delta") or {}).get("content"):
+                    size += len(text)
                     yield text
+        if size > SUMMARY_CHARACTERS:  # not every server keeps to its limit
+            break
     usage.add(used)

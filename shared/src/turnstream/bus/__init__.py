@@ -1,7 +1,9 @@
 """The bus: NATS and JetStream. Nothing outside this package imports nats, and nothing in it knows HTTP or SQL."""
 
+from turnstream.bus.answers import Answer
 from turnstream.bus.bus import Bus
+from turnstream.bus.stream_service import StreamService
 from turnstream.bus.tail import Stored, Tail
 from turnstream.bus.work_queue import Delivery, WorkQueue
 
-__all__ = ["Bus", "Delivery", "Stored", "Tail", "WorkQueue"]
+__all__ = ["Answer", "Bus", "Delivery", "Stored", "StreamService", "Tail", "WorkQueue"]

@@ -3,21 +3,25 @@
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Self
 
 import orjson
 from nats.aio.msg import Msg
 from nats.errors import Error, NoRespondersError
 from nats.micro import add_service
-from nats.micro.request import Request
+from nats.micro.request import ERROR_HEADER
 from nats.micro.service import ServiceConfig
 
 from turnstream import subjects
+from turnstream.bus import failures
+from turnstream.bus.answers import Answer, Answers
 from turnstream.bus.connection import AWAY, Connection
+from turnstream.bus.endpoint import Endpoint
+from turnstream.bus.stream_service import Respond, StreamService
 from turnstream.bus.tail import BATCH_HEADER, Stored, Tail, stored
 from turnstream.bus.work_queue import WorkQueue
-from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
+from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError, TooLargeError
 from turnstream.events import Batch
 from turnstream.settings import Settings
 from turnstream.subjects import Consumer
@@ -36,6 +40,7 @@ class Bus:
     def __init__(self, settings: Settings, service: str) -> None:
         self._settings = settings
         self._connection = Connection(settings, service)
+        self._answers = Answers(self._connection)
         # Writers of logs hold it while they append: what is added to a log meanwhile goes out with its next batch.
         self.appending = asyncio.Semaphore(settings.appends)
 
@@ -48,6 +53,7 @@ class Bus:
 
     async def close(self) -> None:
         """Send what is buffered and close."""
+        await self._answers.close()
         await self._connection.close()
 
     @property
@@ -169,25 +175,55 @@ class Bus:
 
         await self._connection.client.subscribe(subject, cb=on_message)
 
-    async def ask(self, subject: str, within: float) -> Any:
-        """Return the JSON that a service answers on `subject` within so many seconds; raise BusUnavailableError."""
+    async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
+        """Return what a service answers on `subject` to a payload of JSON.
+
+        Raises the ApiError or ModelError that it answers with; BusUnavailableError if it fails otherwise or says
+        nothing for so many seconds; TooLargeError if a message cannot hold the payload.
+        """
+        data = orjson.dumps(payload)
+        self._check_size(data)
         try:
-            answer = await self._connection.request_once(subject, b"", within)
+            answer = await self._connection.request_once(subject, data, within)
         except NoRespondersError as error:
             raise BusUnavailableError(f"nobody serves {subject}") from error
         except AWAY as error:
             raise BusUnavailableError(f"no answer on {subject}: {type(error).__name__}") from error
-        if "Nats-Service-Error" in (answer.headers or {}):
-            raise BusUnavailableError(f"{subject} failed")
-        return orjson.loads(answer.data)
+        if ERROR_HEADER not in (answer.headers or {}):
+            return orjson.loads(answer.data)
+        if answer.data:
+            raise failures.decode(answer.data)
+        raise BusUnavailableError(f"{subject} failed")
 
-    async def serve(self, name: str, endpoints: dict[str, Callable[[], Awaitable[Any]]]) -> None:
-        """Answer `<name>.<endpoint>` with JSON as a NATS micro service, one answer for each queue group."""
+    async def serve(self, name: str, endpoints: dict[str, Callable[[Any], Awaitable[Any]]]) -> None:
+        """Answer `<name>.<endpoint>` as a NATS micro service: each request goes to one of the processes that serve it.
+
+        An endpoint gets the payload and returns the answer, both of JSON. The ApiError or ModelError that it raises
+        is the asker's; any other error is logged, and the asker learns only that there was one.
+        """
         config = ServiceConfig(name=name, version="0.1.0")
         service = await add_service(self._connection.client, config)
         group = service.add_group(name=name)
         for endpoint, answer in endpoints.items():
-            await group.add_endpoint(name=endpoint, handler=_responder(answer))
+            handler = Endpoint(f"{name}.{endpoint}", answer, self._connection.client.max_payload)
+            await group.add_endpoint(name=endpoint, handler=handler.handle)
+
+    def stream(self, subject: str, payload: bytes) -> AbstractAsyncContextManager[Answer]:
+        """Return the streamed answer to a payload; use it with `async with`, which calls off what is left unread.
+
+        Raises TooLargeError if a message cannot hold the payload, and BusUnavailableError if NATS is away.
+        """
+        self._check_size(payload)
+        return self._answers.to(subject, payload)
+
+    async def serve_streams(self, subject: str, respond: Respond, capacity: int) -> StreamService:
+        """Answer what comes on `subject` by streams, at most `capacity` at a time, until the service is stopped.
+
+        A process that is full gets nothing more: NATS gives it to another, or tells the asker that there is none.
+        """
+        service = StreamService(self._connection, subject, respond, capacity)
+        await service.open()
+        return service
 
     async def healthy(self) -> bool:
         """Tell whether the server answers within two seconds."""
@@ -197,12 +233,9 @@ class Bus:
             return False
         return True
 
-
-def _responder(answer: Callable[[], Awaitable[Any]]) -> Callable[[Request], Awaitable[None]]:
-    async def respond(request: Request) -> None:
-        await request.respond(orjson.dumps(await answer()))
-
-    return respond
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > (limit := self._connection.client.max_payload):
+            raise TooLargeError(f"The request is larger than {limit} bytes.", code="body_too_large")
 
 
 def _from_api(message: dict[str, Any]) -> Stored:

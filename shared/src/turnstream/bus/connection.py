@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import (
     ConnectionClosedError,
     ConnectionReconnectingError,
@@ -102,6 +103,18 @@ class Connection:
     async def request_once(self, subject: str, payload: bytes, within: float) -> Msg:
         """Send a request once and return its answer; raise one of AWAY, after so many seconds at the latest."""
         return await self._replies.request(subject, payload, within, None)
+
+    async def leave(self, subscription: Subscription) -> None:
+        """End a subscription such that what is on its way still arrives.
+
+        nats-py's drain loses it: the PING whose answer ends its wait overtakes its UNSUB.
+        """
+        try:
+            await self.client._send_unsubscribe(subscription._id)  # noqa: SLF001 - the public ways forget it at once
+            await self._replies.round_trip(self._settings.bus_timeout)
+            await subscription.unsubscribe()  # its callback has run by now: what came earlier was scheduled earlier
+        except AWAY as error:
+            log.warning("bus.not_left", subject=subscription.subject, error=type(error).__name__)
 
     async def _connect(self) -> None:
         url = urlsplit(self._settings.nats_url.get_secret_value())

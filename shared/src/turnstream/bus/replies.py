@@ -46,6 +46,13 @@ class Replies:
             raise NoRespondersError
         return message
 
+    async def round_trip(self, within: float) -> None:
+        """Return once the server has seen all that was sent before; raise TimeoutError after so many seconds.
+
+        nats-py's own flush does not say so: its PING is sent ahead of what waits to be sent.
+        """
+        await self.request(f"{self._inbox}.{self._sent + 1}", b"", within, None)
+
     async def _on_reply(self, message: Msg) -> None:
         answer = self._waiting.get(message.subject.rpartition(".")[2])
         if answer and not answer.done():  # else it came too late

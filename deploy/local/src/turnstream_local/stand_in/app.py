@@ -9,13 +9,18 @@ from urllib.parse import parse_qs
 from pydantic import ValidationError
 
 from turnstream_local.stand_in.answers import Defaults, answer
-from turnstream_local.stand_in.chat_request import bad_body, parse_chat_request
+from turnstream_local.stand_in.chat_request import ChatRequest, bad_body, parse_chat_request
+from turnstream_local.stand_in.chunks import CHAT, TEXT, Form
+from turnstream_local.stand_in.embeddings import embeddings, parse_embeddings_request
 from turnstream_local.stand_in.errors import ApiError, UnknownModelError
 from turnstream_local.stand_in.pacer import Pacer
 from turnstream_local.stand_in.script import Script, ScriptBook
 from turnstream_local.stand_in.speech import Receive, Send, Speech, send_json
+from turnstream_local.stand_in.text_request import parse_text_request
 
-MODELS = ("stand-in", "stand-in-guard")
+CHAT_MODELS = ("stand-in", "stand-in-guard")
+EMBEDDING_MODEL = "stand-in-embedding"
+MODELS = (*CHAT_MODELS, EMBEDDING_MODEL)
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
 type Scope = MutableMapping[str, Any]
@@ -31,6 +36,8 @@ class StandIn:
         self._pacer: Pacer | None = None
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/completions"): self._complete,
+            ("POST", "/v1/embeddings"): self._embed,
             ("GET", "/v1/models"): self._models,
             ("GET", "/health"): self._health,
             ("POST", "/script"): self._add_script,
@@ -57,12 +64,34 @@ class StandIn:
         body = await _read_json(receive)
         request = parse_chat_request(body)
         self._book.record(request.last_user_text, body)
-        if request.model not in MODELS:
+        await self._speak(scope, receive, send, request, CHAT)
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read_json(receive)
+        request = parse_text_request(body).as_chat()
+        self._book.record(request.last_user_text, body)
+        await self._speak(scope, receive, send, request, TEXT)
+
+    async def _speak(self, scope: Scope, receive: Receive, send: Send, request: ChatRequest, form: Form) -> None:
+        if request.model not in CHAT_MODELS:
             raise UnknownModelError(request.model)
         made = answer(request, self._book.next_reply(request.last_user_text), self._defaults)
         self._pacer = self._pacer or Pacer()
         cut = scope.get("extensions", {}).get("stand_in.cut", {}).get("abort")
-        await _until_gone(receive, Speech(request, made, self._pacer, send, cut).run())
+        if await _until_gone(receive, Speech(request, made, self._pacer, send, cut, form=form).run()):
+            self._book.record_left(request.last_user_text)
+
+    async def _embed(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read_json(receive)
+        request = parse_embeddings_request(body)
+        text = "\n".join(request.texts)
+        self._book.record(text, body)
+        if request.model != EMBEDDING_MODEL:
+            raise UnknownModelError(request.model)
+        reply = self._book.next_reply(text)
+        if reply and reply.error:
+            raise reply.error.to_api_error()
+        await send_json(send, embeddings(request))
 
     async def _models(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         models = [{"id": model, "object": "model", "created": 0, "owned_by": "turnstream"} for model in MODELS]
@@ -86,7 +115,8 @@ class StandIn:
 
     async def _requests(self, scope: Scope, _receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
-        await send_json(send, {"data": self._book.requests(query.get("match", [""])[-1])})
+        match = query.get("match", [""])[-1]
+        await send_json(send, {"data": self._book.requests(match), "left": self._book.left(match)})
 
 
 async def _read_json(receive: Receive) -> dict[str, Any]:
@@ -106,8 +136,8 @@ async def _read_json(receive: Receive) -> dict[str, Any]:
     return parsed
 
 
-async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Work until it is done or the client has left, which ends it at once."""
+async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+    """Work until it is done or the client has left, which ends it at once; return whether it has."""
     working = asyncio.create_task(work)
     leaving = asyncio.ensure_future(receive())
     try:
@@ -117,3 +147,4 @@ async def _until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
         left = working.cancel()
     if not left:
         working.result()
+    return left

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from turnstream_local.stand_in.answers import Answer, Call
@@ -93,6 +94,58 @@ def completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
     return {**_envelope(request, "chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
 
+class TextStream:
+    """The frames of one streamed completion of a text, as ChunkStream has those of a chat."""
+
+    def __init__(self, request: ChatRequest, answer: Answer) -> None:
+        self._request = request
+        self._answer = answer
+        self._envelope = _text_envelope(request)
+
+    def tokens(self) -> Iterator[bytes]:
+        """Give one frame for each token."""
+        for token in self._answer.tokens:
+            yield self._frame([_text_choice(token, None)])
+
+    def ending(self) -> bytes:
+        """Give the frames behind the last token."""
+        frames = self._frame([_text_choice("", self._answer.finish_reason)])
+        if self._request.include_usage:
+            frames += self._frame([], usage=_usage(self._answer))
+        return frames + DONE
+
+    def _frame(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return f"data: {json.dumps({**self._envelope, 'choices': choices, **more})}\n\n".encode()
+
+
+def text_completion(request: ChatRequest, answer: Answer) -> dict[str, Any]:
+    """Build the body of a completion of a text that is not streamed."""
+    choice = _text_choice("".join(answer.tokens), answer.finish_reason)
+    return {**_text_envelope(request), "choices": [choice], "usage": _usage(answer)}
+
+
+class Frames(Protocol):
+    """The frames of one streamed answer."""
+
+    def tokens(self) -> Iterator[bytes]:
+        """Give one frame for each token."""
+
+    def ending(self) -> bytes:
+        """Give the frames behind the last token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the answers of one endpoint look, streamed and whole."""
+
+    frames: Callable[[ChatRequest, Answer], Frames]
+    whole: Callable[[ChatRequest, Answer], dict[str, Any]]
+
+
+CHAT = Form(ChunkStream, completion)
+TEXT = Form(TextStream, text_completion)
+
+
 def error_frame(error: ApiError) -> bytes:
     """Build the frame that ends a stream which failed."""
     return f"data: {json.dumps(error.body())}\n\n".encode()
@@ -107,6 +160,14 @@ def _envelope(request: ChatRequest, kind: str) -> dict[str, Any]:
         "model": request.model,
         "system_fingerprint": "stand-in",
     }
+
+
+def _text_envelope(request: ChatRequest) -> dict[str, Any]:
+    return {**_envelope(request, "text_completion"), "id": f"cmpl-{uuid4().hex}"}
+
+
+def _text_choice(text: str, finish_reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

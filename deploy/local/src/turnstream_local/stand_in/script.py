@@ -91,6 +91,7 @@ class ScriptBook:
     def __init__(self) -> None:
         self._scripts: dict[str, tuple[Script, list[int]]] = {}
         self._requests: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_REQUESTS)
+        self._left: deque[str] = deque(maxlen=MAX_REQUESTS)
 
     def add(self, script: Script) -> None:
         """Put a script in force; it replaces one of the same match, and goes before all older ones."""
@@ -119,3 +120,11 @@ class ScriptBook:
     def requests(self, match: str) -> list[dict[str, Any]]:
         """Give the bodies of the requests whose last user text holds `match`, oldest first."""
         return [body for user_text, body in self._requests if match in user_text]
+
+    def record_left(self, user_text: str) -> None:
+        """Keep that the client of a request has left before the answer's end."""
+        self._left.append(user_text)
+
+    def left(self, match: str) -> int:
+        """Count the requests whose last user text holds `match` and whose client has left."""
+        return sum(match in user_text for user_text in self._left)

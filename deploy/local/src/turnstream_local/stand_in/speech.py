@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from turnstream_local.stand_in.answers import STAMP, Answer
 from turnstream_local.stand_in.chat_request import ChatRequest
-from turnstream_local.stand_in.chunks import ChunkStream, completion, error_frame
+from turnstream_local.stand_in.chunks import CHAT, Form, error_frame
 from turnstream_local.stand_in.pacer import Pacer
 from turnstream_local.stand_in.script import ScriptedError
 
@@ -26,14 +26,22 @@ STREAM_START = {
 class Speech:
     """One answer on its way to one client."""
 
-    def __init__(
-        self, request: ChatRequest, answer: Answer, pacer: Pacer, send: Send, cut: Callable[[], None] | None
+    def __init__(  # noqa: PLR0913 - what is said, and the means to say it
+        self,
+        request: ChatRequest,
+        answer: Answer,
+        pacer: Pacer,
+        send: Send,
+        cut: Callable[[], None] | None,
+        *,
+        form: Form = CHAT,
     ) -> None:
         self._request = request
         self._answer = answer
         self._pacer = pacer
         self._send = send
         self._cut = cut
+        self._form = form
         self._start = pacer.now() + answer.pace.first_delay
 
     async def run(self) -> None:
@@ -49,7 +57,7 @@ class Speech:
             await self._whole()
 
     async def _stream(self) -> None:
-        frames = ChunkStream(self._request, self._answer)
+        frames = self._form.frames(self._request, self._answer)
         error, delay, send = self._answer.error, self._answer.pace.delay, self._send
         stamped = bool(self._request.directive.get("stamp"))
         await send(dict(STREAM_START))
@@ -76,7 +84,7 @@ class Speech:
         await self._pacer.at(self._start + max(0, tokens - 1) * self._answer.pace.delay)
         if self._answer.hang:
             await _forever()
-        await send_json(self._send, completion(self._request, self._answer))
+        await send_json(self._send, self._form.whole(self._request, self._answer))
 
     async def _fail_at_once(self, error: ScriptedError) -> None:
         if error.kind == "drop":
