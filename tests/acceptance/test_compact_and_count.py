@@ -71,7 +71,10 @@ async def test_compact(client: openai.AsyncOpenAI, deployment: Deployment) -> No
     assert [item.type for item in kept] == ["message", "message"]
     assert compaction.type == "compaction"
     assert SUMMARY not in str(compacted)
-    sent_back: Any = [*(item.model_dump() for item in compacted.output), {"role": "user", "content": "behind it all"}]
+    sent_back: Any = [
+        *(item.model_dump(warnings=False) for item in compacted.output),
+        {"role": "user", "content": "behind it all"},
+    ]
     response = await client.responses.create(model="stand-in", input=sent_back)
     assert response.status == "completed"
     [request] = await deployment.model_requests("behind it all")

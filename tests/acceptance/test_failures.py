@@ -76,6 +76,17 @@ async def test_refused(http: httpx.AsyncClient, method: str, path: str, json: An
     assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/responses", "GET, POST"), ("/v1/prompts/pmpt_x", "DELETE, GET, PUT"), ("/v1/version", "GET")],
+)
+async def test_method_not_allowed(http: httpx.AsyncClient, path: str, allowed: str) -> None:
+    """A method that a path does not take is refused with all that it takes."""
+    answer = await http.patch(path)
+    assert answer.status_code == httpx.codes.METHOD_NOT_ALLOWED
+    assert answer.headers.get_list("allow") == [allowed]
+
+
 async def test_malformed_json(http: httpx.AsyncClient) -> None:
     """A body that is not JSON is a 400 that says so."""
     answer = await http.post("/v1/responses", content=b"{", headers={"content-type": "application/json"})

@@ -92,7 +92,7 @@ async def test_nothing_asked(asking: Asking) -> None:
         ({"user": "u"}, {"user": "u"}),
         ({"safety_identifier": "s"}, {"safety_identifier": "s"}),
         ({"prompt_cache_key": "k"}, {"prompt_cache_key": "k"}),
-        ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
+        ({"parallel_tool_calls": False}, {}),  # says something of tools, and there is none
         ({"max_tool_calls": 3}, {}),
         ({"truncation": "auto"}, {}),
         ({"metadata": {"a": "1"}}, {}),

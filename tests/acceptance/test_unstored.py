@@ -83,7 +83,6 @@ async def test_content_is_erased(client: openai.AsyncOpenAI, database: asyncpg.C
     assert SECRET not in await erased_row(database, await unstored(client))
 
 
-@pytest.mark.xfail(reason="the provider's words stay in the row's error")
 async def test_content_is_erased_however_it_ends(
     client: openai.AsyncOpenAI, deployment: Deployment, database: asyncpg.Connection
 ) -> None:

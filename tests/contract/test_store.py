@@ -247,6 +247,20 @@ async def test_tenants_see_only_their_own(store: Store) -> None:
         assert await store.delete_conversation(tenant, of) == theirs
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_turns_are_listed_by_model(store: Store, newest_first: bool) -> None:
+    """Turns are listed by their model, whatever characters stand in other parameters: Postgres reads no NUL in JSON."""
+    tenant = new_id("tenant_")
+    made = [(new_id("resp_"), {"model": model, "user": "a\0b"}) for model in ("m", "n", "m")]
+    for turn, request in made:
+        assert await store.accept(turn, tenant, request, [], conversation=None, previous=None)
+    page: dict[str, Any] = {"after": None, "before": None, "limit": 100, "newest_first": newest_first}
+    expected = [made[0][0], made[2][0]]
+    listed = await store.turns(tenant, model="m", **page)
+    assert [turn.id for turn in listed] == (expected[::-1] if newest_first else expected)
+    assert listed[0].request["user"] == "a\0b"
+
+
 async def test_tenants_send_again_only_their_own(store: Store) -> None:
     """A body or an idempotency key that another tenant has sent before is new."""
     key, since = new_id("key-"), first_id("resp_", seconds_ago=60)

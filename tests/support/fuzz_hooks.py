@@ -23,12 +23,13 @@ def map_path_parameters(_: schemathesis.HookContext, path_parameters: dict[str, 
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    """Let requests for a turn name the one model that is there, have an input, and follow what has been."""
-    if context.operation is None or context.operation.label != "POST /v1/responses":
-        return body
+    """Let what is asked of a model name the one that is there; let a turn have an input, and follow what has been."""
     if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not 1 <= len(body["model"]) <= 256:
-        return body  # made to be refused
-    likely = {**body, "model": "stand-in", "input": body.get("input") or "Hello."}
+        return body  # not for a model, or made to be refused
+    likely = {**body, "model": "stand-in"}
+    if context.operation is None or not context.operation.path.startswith("/v1/responses"):
+        return likely
+    likely["input"] = body.get("input") or "Hello."
     if isinstance(body.get("previous_response_id"), str):
         likely["previous_response_id"] = KNOWN["response_id"][_chance(body) % len(KNOWN["response_id"])]
         likely.pop("conversation", None)

@@ -1,8 +1,8 @@
 -- Every statement of the store. Each can be sent twice and do its work once, since an answer may be lost on the way.
 
 -- accept: store a new turn, if what it refers to is there and its key is not taken
-INSERT INTO turns (id, tenant, conversation, previous, request, input, idempotency_key, fingerprint, stored)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+INSERT INTO turns (id, tenant, conversation, previous, request, input, idempotency_key, fingerprint, stored, model)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 WHERE ($3::text IS NULL OR EXISTS (SELECT FROM conversations WHERE id = $3 AND tenant = $2))
   AND ($4::text IS NULL OR EXISTS (SELECT FROM turns WHERE id = $4 AND tenant = $2 AND stored AND output IS NOT NULL))
 ON CONFLICT DO NOTHING
@@ -22,12 +22,12 @@ SELECT * FROM turns WHERE id = $1 AND tenant = $2
 
 -- turns_ascending: a page of a tenant's turns, oldest first; ids sort by the time they were made
 SELECT * FROM turns
-WHERE tenant = $1 AND stored AND id > coalesce($2, '') AND ($3::text IS NULL OR id < $3) AND ($4::text IS NULL OR request ->> 'model' = $4)
+WHERE tenant = $1 AND stored AND id > coalesce($2, '') AND ($3::text IS NULL OR id < $3) AND ($4::text IS NULL OR model = $4)
 ORDER BY id LIMIT $5
 
 -- turns_descending: a page of a tenant's turns, newest first
 SELECT * FROM turns
-WHERE tenant = $1 AND stored AND ($2::text IS NULL OR id < $2) AND id > coalesce($3, '') AND ($4::text IS NULL OR request ->> 'model' = $4)
+WHERE tenant = $1 AND stored AND ($2::text IS NULL OR id < $2) AND id > coalesce($3, '') AND ($4::text IS NULL OR model = $4)
 ORDER BY id DESC LIMIT $5
 
 -- delete_turn: delete a turn that has ended; its conversation keeps the items

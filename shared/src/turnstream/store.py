@@ -42,7 +42,7 @@ class Store:
         Returns None, and stores nothing, if what it refers to is not this tenant's or has not ended. Raises
         KeyTakenError if the key came with another body, by its fingerprint, before.
         """
-        values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored)
+        values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored, request.get("model"))
         if await self._run("accept", *values):
             return turn
         # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.

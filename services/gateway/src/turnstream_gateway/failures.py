@@ -114,7 +114,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["allow"] = _allowed(request)
+        headers["Allow"] = _allowed(request)
     code = CODES_BY_STATUS.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
     shown = InvalidRequestError(f"{error.detail.rstrip('.')}.", code=code)
     return _answer(shown, error.status_code, headers)

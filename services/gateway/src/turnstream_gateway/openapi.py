@@ -9,16 +9,19 @@ from turnstream_gateway.authentication import OPEN_PATHS
 from turnstream_gateway.resource_events import StreamEvent
 from turnstream_gateway.resources import Failure
 
-FAILURES = {
+FAILURES: dict[int | str, str] = {
     400: "The request is wrong, and the message says what to change.",
     401: "There is no API key, or none that is valid.",
     404: "There is no such thing, or it is another tenant's.",
     409: "What is there does not allow it.",
     413: "The body, or what it stands for, is too large.",
-    429: "The model's provider limits the rate of requests.",
+    429: "The model's provider limits the rate of requests, or the quota there is used up.",
+    "4XX": "The model's provider refuses the request.",
     502: "The model's provider failed.",
     503: "Turnstream is not available at the moment. The same request may be sent again.",
+    504: "The model's provider did not answer in time.",
 }
+ASKING = ("4XX", 429, 502, 504)  # what else can fail where a model is asked at once
 
 _SCHEMAS = "#/components/schemas/"
 _SECURITY = {
@@ -31,30 +34,31 @@ _SECURITY = {
 
 # A route's `responses`, if it can answer with a stream. OpenAPI before 3.2 has no `itemSchema` for the events of one,
 # so its readers take `schema` for that of each event.
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            "text/event-stream": {
-                "schema": {
-                    "type": "object",
-                    "required": ["event", "data"],
-                    "properties": {
-                        "event": {"type": "string", "description": "The type of the event."},
-                        "data": {
-                            "type": "string",
-                            "contentMediaType": "application/json",
-                            "contentSchema": {"$ref": f"{_SCHEMAS}StreamEvent"},
-                        },
-                        "id": {"type": "string"},
-                    },
-                }
-            }
-        }
-    }
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "description": "The type of the event."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": f"{_SCHEMAS}StreamEvent"},
+        },
+        "id": {"type": "string"},
+    },
+}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}}
+# A route's `responses`, if it answers as the model's provider does: whole, or with a stream of data that is JSON, or
+# [DONE] at its end.
+_ANSWER = {"application/json": {"schema": {"type": "object", "description": "The provider's own answer."}}}
+_CHUNK = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+PROVIDERS_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": _ANSWER}}
+PROVIDERS_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {**_ANSWER, "text/event-stream": {"schema": _CHUNK}}}
 }
 
 
-def failing(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def failing(*statuses: int | str) -> dict[int | str, dict[str, Any]]:
     """Return a route's `responses` for failures of its own, besides those that follow from what it takes."""
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}Failure"}}}
     return {status: {"description": FAILURES[status], "content": content} for status in statuses}

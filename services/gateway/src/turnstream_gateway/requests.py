@@ -16,7 +16,7 @@ NEW_ITEMS_LIMIT = 20  # items put into a conversation at a time
 
 type Label = Annotated[str, StringConstraints(max_length=256)]  # what a client calls something
 type ShortLabel = Annotated[str, StringConstraints(max_length=64)]
-type Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+type Model = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 
 
 def _as_items(value: Any) -> Any:

@@ -178,6 +178,26 @@ class ResponseResource(Resource):
     prompt_cache_key: str | None
 
 
+# Questions about a response that is not created
+
+
+class InputTokensResource(Resource):
+    """How many tokens a model would read, as its provider counts them."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
+class CompactionResource(Resource):
+    """What a conversation is summed up to: its user's messages, and one item that stands for all before it."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int  # seconds since the epoch
+    output: list[ItemResource]
+    usage: UsageResource | None
+
+
 # Other resources
 
 
@@ -214,6 +234,30 @@ class ModelResource(Resource):
     provider_resource_id: str
     type: Literal["model"]
     metadata: dict[str, Any]
+
+
+class ProviderHealth(Resource):
+    """How a provider is, as Llama Stack says it."""
+
+    status: str
+
+
+class ProviderResource(Resource):
+    """A provider of Llama Stack's, with no more of its configuration than anybody may know."""
+
+    api: str
+    provider_id: str
+    provider_type: str
+    config: dict[str, Any]
+    health: ProviderHealth
+
+
+class RouteResource(Resource):
+    """A route, in Llama Stack's shape."""
+
+    route: str
+    method: str
+    provider_types: list[str]
 
 
 class DeletedResponse(Resource):
@@ -279,6 +323,18 @@ class PromptList(Resource):
     """All prompts in their default versions, or all versions of one."""
 
     data: list[PromptResource]
+
+
+class ProviderList(Resource):
+    """All providers."""
+
+    data: list[ProviderResource]
+
+
+class RouteList(Resource):
+    """All routes."""
+
+    data: list[RouteResource]
 
 
 # Failures

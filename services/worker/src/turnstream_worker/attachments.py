@@ -117,7 +117,8 @@ class _Place:
             message = f"The {noun} in {self.field}[{self.index}] of {self.item} cannot be used. {error.message}"
             if isinstance(error, FetchError):
                 message += f" Correct the URL, or send the {noun} itself as a data URL."
-            raise ModelError(message, code=_image_code(error) if noun == "image" else "invalid_prompt") from error
+            code = _image_code(error) if noun == "image" else "invalid_prompt"
+            raise ModelError(message, code=code, status=400) from error
 
 
 class _Room:
@@ -136,7 +137,7 @@ class _Room:
 
 def _too_much(what: str) -> ModelError:
     advice = "Send fewer or smaller ones, or begin another conversation"
-    return ModelError(f"The turn, with its conversation, has {what}. {advice}.", code="invalid_prompt")
+    return ModelError(f"The turn, with its conversation, has {what}. {advice}.", code="invalid_prompt", status=400)
 
 
 def _image_code(error: FetchError | MediaError) -> str:

@@ -11,7 +11,8 @@ async def read_history(store: Store, turn: Turn, limit: int) -> list[Item]:
         history = await store.history(turn, limit)
     except HistoryTooLongError as error:
         message = "What came before the turn is more than a turn may read."
-        raise ModelError(message, code="context_length_exceeded") from error
+        raise ModelError(message, code="context_length_exceeded", status=400) from error
     if history is None:
-        raise ModelError("The conversation was deleted before the turn ran.", code="conversation_not_found")
+        message = "The conversation was deleted before the turn ran."
+        raise ModelError(message, code="conversation_not_found", status=404)
     return history

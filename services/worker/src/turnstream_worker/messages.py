@@ -53,7 +53,7 @@ class Reader:
                 case "function_call_output" | "custom_tool_call_output":
                     if item["call_id"] not in calls:
                         message = f"No tool call was found for the output with call_id '{item['call_id']}'."
-                        raise ModelError(message, code="invalid_prompt")
+                        raise ModelError(message, code="invalid_prompt", status=400)
                     _add_output(item, messages, attached)
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
@@ -67,7 +67,8 @@ class Reader:
     def _summary(self, item: Item) -> str:
         summary = self.sealing.open(self.tenant, item["encrypted_content"])
         if summary is None:
-            raise ModelError("A compaction item was not made here, or was changed.", code="invalid_prompt")
+            message = "A compaction item was not made here, or was changed."
+            raise ModelError(message, code="invalid_prompt", status=400)
         return summary
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from turnstream_gateway.calls import ChatCall, CompletionCall, EmbeddingsCall
+from turnstream_gateway.openapi import ASKING, PROVIDERS_ANSWER, PROVIDERS_STREAM, failing
 from turnstream_gateway.pass_through import PassThrough
 from turnstream_gateway.tenants import Tenant
 
@@ -15,20 +16,21 @@ type LlamaStackClient = Annotated[str | None, Header(alias="x-llamastack-client-
 def inference(pass_through: PassThrough) -> APIRouter:
     """Return the routes that lead straight to a model."""
     router = APIRouter(prefix="/v1")
+    failures = failing(404, *ASKING)
 
-    @router.post("/chat/completions", response_model=None)
+    @router.post("/chat/completions", response_model=None, responses={**PROVIDERS_STREAM, **failures})
     async def chat(_tenant: Tenant, request: Request, call: ChatCall, client: LlamaStackClient = None) -> Response:
         body = await request.body()
         return await pass_through.answer("chat/completions", call, body, says_done=client is None)
 
-    @router.post("/completions", response_model=None)
+    @router.post("/completions", response_model=None, responses={**PROVIDERS_STREAM, **failures})
     async def completions(
         _tenant: Tenant, request: Request, call: CompletionCall, client: LlamaStackClient = None
     ) -> Response:
         body = await request.body()
         return await pass_through.answer("completions", call, body, says_done=client is None)
 
-    @router.post("/embeddings", response_model=None)
+    @router.post("/embeddings", response_model=None, responses={**PROVIDERS_ANSWER, **failures})
     async def embeddings(_tenant: Tenant, request: Request, call: EmbeddingsCall) -> Response:
         return await pass_through.answer("embeddings", call, await request.body())
 
