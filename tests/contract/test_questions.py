@@ -88,7 +88,8 @@ async def test_reference(questions: Questions) -> None:
     [first, second] = await stored(questions, {**USER, "content": "one"}, {**USER, "content": "two"})
     asked = await ask(questions, [reference(second), USER, reference(first), reference(second)])
     assert texts(asked.items) == ["two", "hello", "one", "two"]
-    assert asked.items[0] == second
+    assert asked.items[0] == {**second, "id": asked.items[0]["id"]}
+    assert len({item["id"] for item in asked.items}) == 4  # each is an item of its own
 
 
 async def test_reference_to_what_is_not_there(questions: Questions) -> None:

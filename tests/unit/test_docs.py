@@ -180,6 +180,7 @@ LIMITS: dict[str, tuple[ModuleType | type[BaseSettings], str]] = {
     "seconds a request may take to arrive": (GatewaySettings, "request_timeout"),
     "levels of lists and objects in a parameter": (bodies, "DEPTH_LIMIT"),
     "bytes of the parameters without the input": (questions, "PARAMETERS_LIMIT"),
+    "bytes of the items that an input refers to": (questions, "REFERENCED_LIMIT"),
     "items in an input": (requests, "ITEMS_LIMIT"),
     "items put into a conversation at a time": (requests, "NEW_ITEMS_LIMIT"),
     "parts of a message or an output": (items, "PARTS_LIMIT"),

@@ -67,7 +67,7 @@ def user(*content: Any) -> list[dict[str, Any]]:
         ({"input": []}, "input"),
         ({"input": ["hello"]}, "input[0]"),
         ({"input": [{"role": "user", "content": "x"}, {"type": "song"}]}, "input[1]"),
-        ({"input": [{"role": "nobody", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "nobody", "content": "x"}]}, "input[0]"),
         ({"input": user({"type": "text", "text": 5})}, "input[0].content[0].text"),
         ({"input": [{"role": "system", "content": [{**TEXT, "text": 5}]}]}, "input[0].content[0].text"),
         ({"input": user(TEXT, {"type": "song"})}, "input[0].content[1]"),
