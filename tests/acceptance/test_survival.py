@@ -170,12 +170,18 @@ async def test_server_restarted(fragile: Deployment, which: str, how: str) -> No
 async def test_nats_loses_everything(fragile: Deployment) -> None:
     """When NATS is killed in mid-turn and comes back on an empty disk, turns go on, and new ones begin at once."""
     await fragile.worker()
-    url = (await fragile.gateway()).url
-    transcripts = await while_reading(url, fragile.infrastructure.wipe)
+    gateway = await fragile.gateway()
+
+    async def wipe() -> None:
+        await fragile.infrastructure.lose_streams()
+        await _logged(gateway.child, "bus.reconnected")  # and its readers find no stream at all
+        await fragile.infrastructure.provision()
+
+    transcripts = await while_reading(gateway.url, wipe)
     assert_whole(transcripts)
     assert all(transcript.kinds().count("response.output_item.added") == 1 for transcript in transcripts)
     async with asyncio.timeout(PROMPTLY):
-        assert_whole(await while_reading(url, _nothing))
+        assert_whole(await while_reading(gateway.url, _nothing))
 
 
 async def test_nats_stalls(fragile: Deployment) -> None:

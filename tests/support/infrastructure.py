@@ -73,10 +73,14 @@ class Infrastructure:
 
     async def wipe(self) -> None:
         """Kill NATS, and let it come back on an empty disk, provisioned anew."""
+        await self.lose_streams()
+        await self.provision()
+
+    async def lose_streams(self) -> None:
+        """Kill NATS, and let it come back on an empty disk."""
         await self._nats.kill()
         rmtree(self._nats.store)
         await self._nats.start()
-        await self.provision()
 
     async def provision(self) -> None:
         """Run the provisioning step."""

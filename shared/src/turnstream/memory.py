@@ -103,9 +103,9 @@ class MemoryBus(Bus):
         if self.stale_replays:
             self.stale_replays -= 1
             log = log[:-1]
-        for stored in log:
-            if stored.sequence > after:
-                yield stored
+        while stored := next((stored for stored in log if stored.sequence > after), None):
+            after = stored.sequence
+            yield stored
 
     def tail(self, subject: str) -> Tail:
         """Return the live tail of a log."""

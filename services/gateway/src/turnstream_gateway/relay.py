@@ -132,22 +132,35 @@ class Relay:
 
     async def _stored(self) -> AsyncIterator[Batch]:
         """Yield what follows in the stream, from its beginning where it does not hold the last batch any more."""
-        last_is_there = False
+        goes_on = False
         if self._sequence:
-            async with aclosing(self._bus.replay(self._subject, self._sequence - 1)) as stored_behind:
-                async for stored in stored_behind:
-                    if not last_is_there:
-                        last_is_there = self._is_last(stored)
-                    elif last_is_there := self._follows(stored.batch):
+            async with aclosing(self._bus.replay(self._subject, self._sequence - 1)) as replay:
+                async for stored in replay:
+                    if not goes_on:
+                        goes_on = self._is_last(stored)
+                    elif goes_on := self._follows(stored.batch):
                         self._move_behind(stored)
                         yield stored.batch
-                    if not last_is_there:
+                    if not goes_on:
                         break
-        if not last_is_there:  # expired, or lost with its stream, whose place another has taken
-            async for stored in self._bus.replay(self._subject, 0):
-                if self._goes_on_with(stored.batch):
-                    self._move_behind(stored)
-                    yield stored.batch
+        if not goes_on:  # the last batch has expired, or was lost with its stream, whose place another has taken
+            async for batch in self._stored_in_all():
+                yield batch
+
+    async def _stored_in_all(self) -> AsyncIterator[Batch]:
+        """Yield what the stream holds that the reader has not had. Raises as `lines` does."""
+        begin = self._next
+        async with aclosing(self._bus.replay(self._subject, 0)) as replay:
+            async for stored in replay:
+                batch = stored.batch
+                if batch.attempt < self._attempt or (batch.attempt == self._attempt and batch.next < self._next):
+                    continue
+                if objection := self._objection(batch):
+                    if self._next == begin:
+                        raise objection
+                    return  # the log may have been lost while it was read: it is read again
+                self._move_behind(stored)
+                yield batch
 
     def _move_behind(self, stored: Stored) -> None:
         self._sequence = stored.sequence
@@ -165,15 +178,13 @@ class Relay:
     def _follows(self, batch: Batch) -> bool:
         return batch.attempt >= self._attempt and batch.first == self._next
 
-    def _goes_on_with(self, batch: Batch) -> bool:
-        """Tell whether a batch of a log that is read from its beginning is to be taken; raise if it cannot go on."""
-        if batch.attempt < self._attempt or (batch.attempt == self._attempt and batch.next < self._next):
-            return False
+    def _objection(self, batch: Batch) -> EventsExpiredError | None:
+        """Return why the client cannot be given a batch next, if it cannot."""
         if batch.attempt > self._attempt and (batch.first < self._next or self._begins_again(batch)):
-            raise EventsLostError(LOST)
+            return EventsLostError(LOST)
         if batch.first > max(self._next, self._following):
-            raise EventsExpiredError(EXPIRED)
-        return True
+            return EventsExpiredError(EXPIRED)
+        return None
 
     def _begins_again(self, batch: Batch) -> bool:
         """Tell whether a log begins with a later attempt, where the client has events: of another log, it seems.

@@ -54,6 +54,8 @@ class EventLog:
             state = LogState()
             async for stored in bus.replay(subject, 0):
                 state.read(stored)
+            if state.attempt > turn.attempt:
+                raise FencedError("a later attempt has taken the log", attempt=state.attempt)
             if state.ended:
                 return cls(bus, turn, sequence=state.sequence, digest=state.digest), state
             try:

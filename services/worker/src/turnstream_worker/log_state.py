@@ -34,6 +34,7 @@ class LogState:
     """The log so far."""
 
     sequence: int = 0  # stream sequence of the last batch
+    attempt: int = 0  # the latest that has written
     next: int = 0  # number of the next event
     ended: bool = False  # whether the terminal event stands in it
     items: int = 0  # how many items were opened
@@ -44,6 +45,7 @@ class LogState:
     def read(self, stored: Stored) -> None:
         """Take in the next batch."""
         self.sequence = stored.sequence
+        self.attempt = max(self.attempt, stored.batch.attempt)
         self.next = stored.batch.next
         self.digest.go_on_at(stored.batch.first)
         for line in stored.batch.lines:
