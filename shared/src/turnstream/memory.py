@@ -118,7 +118,7 @@ class MemoryBus(Bus):
         """
         for log in self._logs.values():
             log[:] = [stored for stored in log if stored.sequence <= keep]
-        self._sequence = keep
+        self._sequence = min(self._sequence, keep)
         for tail in [tail for tails in self.tails.values() for tail in tails]:
             tail.wake()
 
