@@ -1,5 +1,8 @@
 """Create the streams and consumers that `subjects` lists, or bring them to what it says."""
 
+import time
+from dataclasses import replace
+
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RePublish, RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
@@ -9,6 +12,7 @@ from turnstream.settings import Settings
 from turnstream.subjects import CONSUMERS, STREAMS, Consumer, Stream
 
 DEDUPLICATION = 300  # seconds a message id is remembered: longer than anything is tried again
+SEQUENCES = 100_000  # a second that a stream may number, such that one that is made anew begins behind it
 PULLS_WAITING = 2048  # pull requests that may wait at a consumer: one for each free place of each worker, at most
 
 
@@ -33,7 +37,10 @@ async def _provision_stream(jetstream: JetStreamContext, config: StreamConfig) -
     try:
         await jetstream.update_stream(config)
     except NotFoundError:
-        await jetstream.add_stream(config)
+        # What is remembered of a lost stream's messages, to acknowledge or to append behind, fits none of this one's.
+        await jetstream.add_stream(replace(config, first_seq=int(time.time() * SEQUENCES)))
+        # A server without nats-server's fix 6753 purges a stream at its start that is still configured to begin so.
+        await jetstream.update_stream(config)
 
 
 def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
