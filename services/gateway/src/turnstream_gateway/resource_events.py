@@ -32,8 +32,8 @@ class ResponseEvent(_Event):
 class LogResource(Resource):
     """What proves that a client has all events before the terminal one.
 
-    The digest is `sha256:` and hex, over their lines of JSON as they were stored, each with a line break behind it. It is
-    null where the log had lost its beginning.
+    The digest is `sha256:` and the hex SHA-256 of their lines of JSON, each with a line break behind it. It is null
+    where the log had lost its beginning.
     """
 
     count: int
