@@ -42,10 +42,11 @@ async def test_stream_in_pieces_proves_itself(gateway: Gateway) -> None:
 
 
 async def test_without_obfuscation(gateway: Gateway) -> None:
-    """The digest is of what is stored: of a turn that was begun without obfuscation, and not of a view that drops it."""
+    """The digest is of what is stored: of a turn begun without obfuscation, not of a view that drops it."""
     turn, _ = await streamed(gateway, "POST", "/v1/responses", json=BODY)
     _, plain = await streamed(gateway, "GET", f"/v1/responses/{turn}?stream=true&include_obfuscation=false")
     with pytest.raises(IncompleteStreamError, match="digest"):
         verify(plain)
     options = {"include_obfuscation": False}
-    assert verify((await streamed(gateway, "POST", "/v1/responses", json=BODY | {"stream_options": options}))[1])
+    _, unfilled = await streamed(gateway, "POST", "/v1/responses", json=BODY | {"stream_options": options})
+    assert verify(unfilled).digest
