@@ -167,13 +167,14 @@ class Turn(RuleBasedStateMachine):
         if zombies := [log for log in self.logs[:-1] if log not in self.through]:
             self.run(self._write(zombies[which % len(zombies)], 1))
 
-    @rule(count=st.integers(0, 2))
-    def take_over(self, count: int) -> None:
-        """So many other attempts begin at once, and those have the log that began before."""
+    @rule(count=st.integers(0, 2), late=st.booleans())
+    def take_over(self, count: int, late: bool = False) -> None:
+        """So many other attempts begin, the last one late or not; those that began before have the log, or have not."""
         self.run(self._wait_for_takeovers())
-        for _ in range(count):
-            self.claims += 1
-            self.run(self._begin_to_take_over())
+        attempts = range(self.claims + 1, self.claims + 1 + count)
+        self.claims += count
+        for attempt in reversed(attempts) if late else attempts:
+            self.run(self._begin_to_take_over(attempt))
 
     # Faults
 
@@ -247,6 +248,7 @@ class Turn(RuleBasedStateMachine):
 
     def check(self) -> None:
         """Every reader has the log as it is: numbers from 0 on, one end, at the end, and the digest proves it."""
+        assert self.bus.kept()[-1].batch.lines
         lines = [line for stored in self.bus.kept() for line in stored.batch.lines]
         events = [decode(line) for line in lines]
         assert [event["sequence_number"] for event in events] == list(range(len(events)))
@@ -278,8 +280,8 @@ class Turn(RuleBasedStateMachine):
         self.through.add(self.logs[-1])
         self.ended = True
 
-    async def _begin_to_take_over(self) -> None:
-        self.taking_over.append(asyncio.create_task(self._take_over(self.claims)))
+    async def _begin_to_take_over(self, attempt: int) -> None:
+        self.taking_over.append(asyncio.create_task(self._take_over(attempt)))
 
     async def _take_over(self, attempt: int) -> None:
         with suppress(FencedError):
@@ -336,6 +338,17 @@ class LostTurn(Turn):
         self.bus.lose_logs(keep)
         await self._write(self.logs[-1], 1)
         await self.logs[-1].flush()
+        self.check_what_is_left(self.logs[-1]._attempt)
+
+    def check_what_is_left(self, attempt: int) -> None:
+        """The log has all that the living attempt has ever stored, and nothing twice."""
+        batches = [stored.batch for stored in self.bus.kept()]
+        assert all(batch.next <= following.first for batch, following in pairwise(batches))
+        assert all(
+            stored.batch in batches
+            for stored in self.bus.history
+            if stored.batch.attempt == attempt and stored.batch.lines
+        )
 
     def check(self) -> None:
         """Who has not missed what is gone for good has all events, once, in order, and proven by the digest."""
@@ -355,11 +368,14 @@ class TornTurn(Turn):
 
     kept_bytes = 300
 
-    @rule()
-    def lose(self) -> None:
-        """All of the log is lost, and nobody knows yet."""
+    @rule(begun_again=st.booleans())
+    def lose(self, begun_again: bool) -> None:
+        """All of the log is lost, and nobody knows yet; or another attempt is the first to."""
         self.losses += 1
         self.bus.lose_logs()
+        if begun_again:
+            self.take_over(1)
+            self.take_over(0)
 
     def check(self) -> None:
         """Nobody has a mixture, but who came back with numbers of a log that was lost; the digest may tell those.

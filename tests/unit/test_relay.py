@@ -307,6 +307,23 @@ async def test_reader_who_is_behind_when_the_log_is_lost(live: bool) -> None:
             assert [number async for some in lines for number in numbers(some)] == [2, 3, 4]
 
 
+async def test_log_is_lost_while_it_is_read() -> None:
+    """A reader who is reading a log when it loses its end, which is written again at other places, gets all of it."""
+    writer = Writer()
+    await writer.write()
+    await writer.take_over()
+    for _ in range(3):
+        await writer.write()
+    async with writer.relay(keepalive=QUICK) as relay, asyncio.timeout(SOON):
+        lines = relay.lines()
+        assert [numbers(await anext(lines)) for _ in range(2)] == [[0], [1]]
+        writer.bus.lose_logs(keep=1)
+        for sequence, number in enumerate(range(1, 5), start=1):
+            kind = "response.completed" if number == 4 else "response.x"
+            await writer.bus.append(SUBJECT, Batch(2, number, [encode(kind, number, {})]), sequence)
+        assert [number async for some in lines for number in numbers(some)] == [2, 3, 4]
+
+
 async def test_events_are_gone_for_good() -> None:
     """A reader whose next event was lost is told so, and not given those behind it."""
     writer = Writer()
