@@ -339,6 +339,39 @@ async def test_events_are_gone_for_good() -> None:
     assert gone.value.code == "events_expired"
 
 
+async def test_turn_goes_on_before_where_its_reader_is() -> None:
+    """A reader of a log that lost its end, and that another attempt goes on with from there, is told so."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        lines = relay.lines(new=True)
+        for number in range(3):
+            await writer.write()
+            assert numbers(await anext(lines)) == [number]
+        writer.bus.lose_logs(keep=1)
+        mark = await writer.bus.append(SUBJECT, Batch(2, 1, []), 1)
+        await writer.bus.append(SUBJECT, Batch(2, 1, [encode("response.x", 1, {})]), mark)
+        with pytest.raises(EventsLostError):
+            await to_the_end(lines)
+
+
+async def test_turn_is_begun_again_and_is_as_far_as_before() -> None:
+    """A reader who hears of a turn that was begun again only when it has come to the number that is due is told so."""
+    writer = Writer()
+    async with writer.relay() as relay:
+        lines = relay.lines(new=True)
+        await writer.write(3)
+        assert numbers(await anext(lines)) == [0, 1, 2]
+        await writer.lose(first=3)
+        reading = asyncio.create_task(to_the_end(lines))
+        await asyncio.wait([reading], timeout=QUICK)  # it has found the log empty
+        writer.bus.dropped_live = 2
+        await writer.begin_again()
+        await writer.write(3)
+        await writer.write(2)
+        with pytest.raises(EventsLostError):
+            await reading
+
+
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 3, 5])
 async def test_turn_is_begun_again(live: bool, count: int) -> None:
