@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr
 
 from turnstream.settings import FetchSettings, Settings
 
@@ -35,3 +35,24 @@ class WorkerSettings(Settings, FetchSettings):
     attachments: PositiveInt = Field(50, description="images, files and videos a turn may hold with its conversation")
     attachment_limit: PositiveInt = Field(20 << 20, description="bytes one of them may have")
     attachments_limit: PositiveInt = Field(32 << 20, description="bytes all of a turn's may have together")
+    tools_yaml: Path | None = Field(
+        None, description="the operator's own tools, which clients may have their models call"
+    )
+    tool_timeout: PositiveFloat = Field(120, description="seconds a tool may take")
+    tool_output: PositiveInt = Field(256 << 10, description="bytes a tool may return")
+    tool_threads: PositiveInt = Field(16, description="the operator's tools that run at a time and are not async")
+    mcp_timeout: PositiveFloat = Field(20, description="seconds to connect to an MCP server, and to list its tools")
+    mcp_connections: PositiveInt = Field(256, description="MCP servers a worker is connected to at a time")
+    mcp_idle: PositiveFloat = Field(
+        60, description="seconds that a worker stays connected to an MCP server without use"
+    )
+    brave_search_api_key: SecretStr | None = Field(
+        None,
+        description="Brave's key for web searches, of requests that bring none",
+        validation_alias=AliasChoices("TURNSTREAM_BRAVE_SEARCH_API_KEY", "BRAVE_SEARCH_API_KEY"),
+    )
+    tavily_search_api_key: SecretStr | None = Field(
+        None,
+        description="Tavily's key for web searches, of requests that bring none",
+        validation_alias=AliasChoices("TURNSTREAM_TAVILY_SEARCH_API_KEY", "TAVILY_SEARCH_API_KEY"),
+    )
