@@ -15,6 +15,7 @@ from turnstream.database import Database
 from turnstream.errors import NoKeyError
 from turnstream.keys import Keys
 from turnstream.process import notify_ready
+from turnstream.secrets import Secrets
 from turnstream.store import Store
 from turnstream_gateway import failures
 from turnstream_gateway.asking import Asking
@@ -85,7 +86,7 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     store = Store(database)
     known_models = Models(bus, settings.models_ttl)
     known_prompts = Prompts(database)
-    reader = Questions(store, known_prompts)
+    reader = Questions(store, known_prompts, Secrets(settings.secrets_key))
     turns = Turns(bus, store, known_models, reader, settings)
     app.include_router(responses(turns))
     app.include_router(questions(Asking(bus, store, known_models, reader)))

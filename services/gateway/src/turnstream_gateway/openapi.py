@@ -17,6 +17,7 @@ FAILURES: dict[int | str, str] = {
     413: "The body, or what it stands for, is too large.",
     429: "The model's provider limits the rate of requests, or the quota there is used up.",
     "4XX": "The model's provider refuses the request.",
+    501: "Turnstream is not set up for it.",
     502: "The model's provider failed.",
     503: "Turnstream is not available at the moment. The same request may be sent again.",
     504: "The model's provider did not answer in time.",

@@ -3,7 +3,7 @@
 from hashlib import blake2b
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,7 @@ from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.include import Include
 from turnstream_gateway.openapi import STREAM, failing
 from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
+from turnstream_gateway.provider_data import ProviderData
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList, ResponseResource
@@ -37,16 +38,9 @@ def responses(turns: Turns) -> APIRouter:
     """Return the routes of `/v1/responses`."""
     router = APIRouter(prefix="/v1/responses")
 
-    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409)})
-    async def create(
-        tenant: Tenant,
-        request: Request,
-        body: CreateResponse,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
-        x_stainless_retry_count: Annotated[int, Header()] = 0,
-    ) -> Response:
-        fingerprint = blake2b(await request.body(), digest_size=16).digest()
-        relay, new = await turns.accept(tenant, body, Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0))
+    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409, 501)})
+    async def create(tenant: Tenant, body: CreateResponse, sent: Annotated[Sent, Depends(_sent)]) -> Response:
+        relay, new = await turns.accept(tenant, body, sent)
         if body.stream:
             return EventStream(relay, new=new)
         return await _whole(turns, tenant, relay, new=new, wait=not body.background)
@@ -76,6 +70,17 @@ def responses(turns: Turns) -> APIRouter:
         return JSONResponse(await turns.input_items(tenant, response_id, page))
 
     return router
+
+
+async def _sent(
+    request: Request,
+    provider_data: ProviderData,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
+    x_stainless_retry_count: Annotated[int, Header()] = 0,
+) -> Sent:
+    """Return how a request came."""
+    fingerprint = blake2b(await request.body(), digest_size=16).digest()
+    return Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0, provider_data)
 
 
 async def _whole(turns: Turns, tenant: str, relay: Relay, *, new: bool, wait: bool) -> JSONResponse:
