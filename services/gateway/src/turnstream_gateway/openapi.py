@@ -15,7 +15,7 @@ FAILURES: dict[int | str, str] = {
     404: "There is no such thing, or it is another tenant's.",
     409: "What is there does not allow it.",
     413: "The body, or what it stands for, is too large.",
-    429: "The model's provider limits the rate of requests, or the quota there is used up.",
+    429: "Too much is under way, or the model's provider limits the rate of requests, or the quota there is used up.",
     "4XX": "The model's provider refuses the request.",
     501: "Turnstream is not set up for it.",
     502: "The model's provider failed.",

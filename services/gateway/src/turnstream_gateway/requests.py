@@ -116,8 +116,15 @@ REFUSED = {
 }
 # What is not asked of the model, or stands elsewhere in a turn's row.
 _NOT_KEPT = {
-    *("input", "conversation", "previous_response_id", "stream", "prompt", "instructions", "tools", "text"),
     "on_busy",
+    "input",
+    "conversation",
+    "previous_response_id",
+    "stream",
+    "prompt",
+    "instructions",
+    "tools",
+    "text",
 }
 
 

@@ -42,7 +42,7 @@ def responses(turns: Turns, disconnects: Disconnects) -> APIRouter:
     """Return the routes of `/v1/responses`."""
     router = APIRouter(prefix="/v1/responses")
 
-    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409, 501)})
+    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409, 429, 501)})
     async def create(
         tenant: Tenant, request: Request, body: CreateResponse, sent: Annotated[Sent, Depends(_sent)]
     ) -> Response:
