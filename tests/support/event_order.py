@@ -94,12 +94,8 @@ class _Reading:
         elif beginning in TEXTS:
             within, name = TEXTS[beginning]
             self._read_text(self._part(within, event), ending, name, event)
-        elif beginning in RUNS:
-            if item := self._item(event):
-                item.states.append(ending)
-        elif beginning in CALLS:
-            item = self._item(event)
-            self._read_text(item.call if item else None, ending, CALLS[beginning], event)
+        elif beginning in RUNS or beginning in CALLS:
+            self._read_call(beginning, ending, event)
         else:
             self._expect(kind in BEGINNING, f"{kind} is not known")
 
@@ -172,6 +168,13 @@ class _Reading:
             return None
         self._expect(item.index == event["output_index"], f"the output_index is {event['output_index']}")
         return item
+
+    def _read_call(self, beginning: str, ending: str, event: Event) -> None:
+        item = self._item(event)
+        if item and beginning in RUNS:
+            item.states.append(ending)
+        elif item:
+            self._read_text(item.call, ending, CALLS[beginning], event)
 
     # Parts and texts
 
