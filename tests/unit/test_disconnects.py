@@ -125,6 +125,7 @@ async def test_gateway_stops() -> None:
     """A gateway that stops waits for nobody any more, and leaves the turns to go on."""
     gateways = Gateways(grace=NEVER)
     await read(gateways.one, "resp_1", CANCEL, gone=True)
+    assert await gateways.bus.anyone("control.reader.resp_1")
     async with asyncio.timeout(SOON):
         await gateways.close()
     assert not await gateways.bus.anyone("control.reader.resp_1")
