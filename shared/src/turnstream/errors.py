@@ -5,9 +5,11 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── AuthenticationError  401
+    │   │   ├── ForbiddenError       403
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
+    │   │   ├── RateLimitError       429
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
     │   ├── KeyTakenError        an idempotency key came with another body before
@@ -21,6 +23,7 @@
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
+        ├── QueueFullError       the work queue takes no more for now
         └── StoreUnavailableError
 
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
@@ -80,6 +83,13 @@ class AuthenticationError(ApiError):
     headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}  # RFC 9110, section 11.6.1, requires it
 
 
+class ForbiddenError(ApiError):
+    """The API key is valid, and not for this."""
+
+    status = 403
+    type = "invalid_request_error"
+
+
 class NotFoundError(ApiError):
     """No such thing, or not this tenant's."""
 
@@ -100,6 +110,14 @@ class TooLargeError(ApiError):
 
     status = 413
     type = "invalid_request_error"
+
+
+class RateLimitError(ApiError):
+    """More is asked for than is taken for now; nothing was accepted."""
+
+    status = 429
+    type = "rate_limit_error"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "5"}
 
 
 class UnavailableError(ApiError):
@@ -203,6 +221,10 @@ class ModelError(TerminalError):
 
 class BusUnavailableError(RetryableError):
     """NATS did not answer within the time that was given."""
+
+
+class QueueFullError(RetryableError):
+    """The work queue holds as much as it may, in all or of one tenant: what was to be queued was refused."""
 
 
 class StoreUnavailableError(RetryableError):
