@@ -47,6 +47,7 @@ PERMISSIONS = {
     ),
     "worker": Permissions(
         publish=(
+            "turns.>",
             "events.>",
             "dead.turns.>",
             "streams.answers.>",
