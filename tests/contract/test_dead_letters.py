@@ -7,7 +7,7 @@ import pytest
 from support.letters import a_letter
 
 from turnstream.bus import Bus, Filed
-from turnstream.dead_letter import DeadLetter, Step
+from turnstream.dead_letter import DeadLetter, Entry
 from turnstream.ids import new_id
 
 
@@ -28,8 +28,8 @@ async def test_a_letter_is_read_as_it_was_filed(worker_bus: Bus, gateway_bus: Bu
     """A letter that a worker files is found by its turn, with everything that it says."""
     now = datetime.now(UTC)
     steps = [
-        Step(1, "model", None, "finished", 1, now - timedelta(seconds=2), now),
-        Step(2, "tool", "web_search", "started", 2, now, None),
+        Entry(1, "model_call", None, 1, "finished", now - timedelta(seconds=2), now),
+        Entry(2, "tool_call", "web_search", 2, "started", now, None),
     ]
     letter = a_letter(tenant, steps=steps)
     [filed] = await file(worker_bus, gateway_bus, letter)
@@ -49,13 +49,6 @@ async def test_filing_twice_leaves_one(worker_bus: Bus, gateway_bus: Bus, tenant
     last = a_letter(tenant, turn=first.turn, attempts=4)
     await file(worker_bus, gateway_bus, first, last)
     assert [filed.letter for filed in await gateway_bus.dead_letters.list(tenant, after=0, limit=10)] == [last]
-
-
-async def test_only_the_journals_end_is_kept(worker_bus: Bus, gateway_bus: Bus, tenant: str) -> None:
-    """A letter holds the last ten steps, however many there were."""
-    steps = [Step(number, "model", None, "finished", 1, datetime.now(UTC), None) for number in range(25)]
-    [filed] = await file(worker_bus, gateway_bus, a_letter(tenant, steps=steps))
-    assert filed.letter.steps == steps[-10:]
 
 
 async def test_listing_by_pages(worker_bus: Bus, gateway_bus: Bus, tenant: str) -> None:

@@ -69,7 +69,7 @@ async def test_listing(keys: Keys) -> None:
 
 async def test_a_statement_that_is_sent_twice(keys: Keys) -> None:
     """Making a key whose first answer was lost makes it once."""
-    values = (new_id("key_"), "acme", "", digest(b"twice"), "ts_twice", 10_000)
+    values = (new_id("key_"), "acme", "", digest(b"twice"), "ts_twice", 10_000, False)
     first, second = [list(await keys._run("create", *values)) for _ in range(2)]
     assert first == second
     assert len(first) == 1

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
-from turnstream.dead_letter import DeadLetter, Step
+from turnstream.dead_letter import DeadLetter, Entry
 from turnstream.ids import new_id
 
 
-def a_letter(tenant: str, *, turn: str | None = None, attempts: int = 3, steps: list[Step] | None = None) -> DeadLetter:
+def a_letter(
+    tenant: str, *, turn: str | None = None, attempts: int = 3, steps: list[Entry] | None = None
+) -> DeadLetter:
     """Make the letter that a worker files about a turn on which workers died."""
     return DeadLetter(
         turn=turn or new_id("resp_"),

@@ -24,7 +24,7 @@
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
-        ├── QueueFullError       the work queue takes no more for now
+        │   └── QueueFullError       the work queue takes no more for now
         └── StoreUnavailableError
 
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
@@ -228,8 +228,8 @@ class BusUnavailableError(RetryableError):
     """NATS did not answer within the time that was given."""
 
 
-class QueueFullError(RetryableError):
-    """The work queue holds as much as it may, in all or of one tenant: what was to be queued was refused."""
+class QueueFullError(BusUnavailableError):
+    """NATS did answer: the work queue holds as much as it may, in all or of one tenant."""
 
 
 class StoreUnavailableError(RetryableError):

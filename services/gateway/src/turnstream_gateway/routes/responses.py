@@ -37,7 +37,7 @@ def responses(turns: Turns) -> APIRouter:
     """Return the routes of `/v1/responses`."""
     router = APIRouter(prefix="/v1/responses")
 
-    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409)})
+    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409, 429)})
     async def create(
         tenant: Tenant,
         request: Request,
