@@ -1,14 +1,11 @@
 """The provisioning step decides how deep the queue may be, and loses nothing by it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import nats
 import pytest
 from nats.js import JetStreamContext
-from support.infrastructure import ACK_WAIT, Infrastructure
-
-from turnstream.provision import ProvisionSettings, provision
+from support.infrastructure import Infrastructure
 
 SUBJECT = "turns.interactive.acme"
 
@@ -19,22 +16,8 @@ async def jetstream(breakable: Infrastructure) -> AsyncIterator[JetStreamContext
     client = await nats.connect(breakable.nats_url("provision"))
     yield client.jetstream()
     await client.jetstream().purge_stream("TURNS")
-    await provision_with(breakable)
+    await breakable.provision()
     await client.close()
-
-
-async def provision_with(
-    infrastructure: Infrastructure, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000
-) -> None:
-    """Provision with a depth."""
-    settings = ProvisionSettings(
-        nats_url=infrastructure.nats_url("provision"),
-        postgres_dsn=infrastructure.dsn,
-        ack_wait=ACK_WAIT,
-        queue_depth_per_tenant=queue_depth_per_tenant,
-        queue_depth=queue_depth,
-    )
-    await provision(settings, asyncio.Event())
 
 
 async def limits(jetstream: JetStreamContext) -> tuple[int | None, int | None]:
@@ -47,7 +30,7 @@ async def limits(jetstream: JetStreamContext) -> tuple[int | None, int | None]:
 async def test_depth(breakable: Infrastructure, jetstream: JetStreamContext) -> None:
     """The queue's depth is what the settings say, and can be changed."""
     assert await limits(jetstream) == (1000, 20_000)
-    await provision_with(breakable, queue_depth_per_tenant=2, queue_depth=3)
+    await breakable.provision(queue_depth_per_tenant=2, queue_depth=3)
     assert await limits(jetstream) == (2, 3)
 
 
@@ -55,11 +38,11 @@ async def test_a_lower_limit_drops_nothing(breakable: Infrastructure, jetstream:
     """A queue that is deeper than it may be from now on keeps all that was accepted, until it has become shorter."""
     for number in range(5):
         await jetstream.publish(SUBJECT, b"%d" % number)
-    await provision_with(breakable, queue_depth_per_tenant=2, queue_depth=3)
+    await breakable.provision(queue_depth_per_tenant=2, queue_depth=3)
     assert (await jetstream.stream_info("TURNS")).state.messages == 5
     assert await limits(jetstream) == (5, 3)
     await jetstream.purge_stream("TURNS")
-    await provision_with(breakable, queue_depth_per_tenant=2, queue_depth=3)
+    await breakable.provision(queue_depth_per_tenant=2, queue_depth=3)
     assert await limits(jetstream) == (2, 3)
 
 

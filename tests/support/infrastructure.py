@@ -61,6 +61,17 @@ class Infrastructure:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
 
+    async def provision(self, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000) -> None:
+        """Take the provisioning step, with a queue of this depth."""
+        settings = ProvisionSettings(
+            nats_url=self.nats_url("provision"),
+            postgres_dsn=self.dsn,
+            ack_wait=ACK_WAIT,
+            queue_depth_per_tenant=queue_depth_per_tenant,
+            queue_depth=queue_depth,
+        )
+        await provision(settings, asyncio.Event())
+
     async def expire(self, turn: str, *, keep: int) -> None:
         """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
         connection = await asyncpg.connect(self.dsn)
@@ -83,8 +94,7 @@ class Infrastructure:
         # A queue that is made anew has not seen the turn's message id.
         await client.jetstream().delete_stream("TURNS")
         await client.close()
-        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
-        await provision(settings, asyncio.Event())
+        await self.provision()
 
 
 @asynccontextmanager
@@ -94,10 +104,7 @@ async def embedded() -> AsyncIterator[Infrastructure]:
         infrastructure = Infrastructure(folder)
         await asyncio.gather(infrastructure.nats.start(), infrastructure.postgres.start())
         try:
-            settings = ProvisionSettings(
-                nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
-            )
-            await provision(settings, asyncio.Event())
+            await infrastructure.provision()
             yield infrastructure
         finally:
             await asyncio.gather(infrastructure.nats.kill(), infrastructure.postgres.kill())

@@ -17,6 +17,7 @@ from support.specification import FILE as SPECIFICATION
 
 import turnstream_gateway
 from turnstream import errors, store
+from turnstream.provision import ProvisionSettings
 from turnstream_gateway import (
     bodies,
     failures,
@@ -198,6 +199,8 @@ LIMITS: dict[str, tuple[ModuleType | type[BaseSettings], str]] = {
     "variables of a prompt": (prompt_reference, "VARIABLES_LIMIT"),
     "characters of a prompt's template": (prompt_requests, "TEMPLATE_LIMIT"),
     "characters of a prompt with its values": (prompt, "RENDERED_LIMIT"),
+    "turns of a tenant that are queued or running": (ProvisionSettings, "queue_depth_per_tenant"),
+    "turns of all tenants that are": (ProvisionSettings, "queue_depth"),
     "seconds a client's own retry joins what it began": (GatewaySettings, "retry_window"),
 }
 
