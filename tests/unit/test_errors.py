@@ -117,12 +117,18 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
 
 
 def test_answers_say_whether_to_try_again() -> None:
-    """The answers that invite another try say when, and the one that clients would try again forbids it."""
+    """Only the answers that invite another try say when, and those that clients would try again forbid it."""
     answers = [error for _, error in classes(errors) if issubclass(error, ApiError)]
     told = ("retry-after", "x-should-retry")
     headers = {error.__name__: error.headers for error in answers if any(name in error.headers for name in told)}
-    again, not_again = {"retry-after": "1"}, {"x-should-retry": "false"}
-    assert headers == {"UnavailableError": again, "RateLimitError": again, "ConflictError": not_again}
+    in_vain = {"x-should-retry": "false"}
+    again = {"retry-after": "1"}
+    assert headers == {
+        "UnavailableError": again,
+        "RateLimitError": again,
+        "ConflictError": in_vain,
+        "NotConfiguredError": in_vain,
+    }
 
 
 @pytest.mark.parametrize(
