@@ -218,7 +218,9 @@ async def test_what_cannot_be_replayed(worker_bus: Bus, guarded: Deployment, acm
     conversation = (await acme.http.post("/v1/conversations", json={})).json()["id"]
     orphan = await a_dead_turn(worker_bus, guarded, acme, conversation=conversation)
     await acme.http.delete(f"/v1/conversations/{conversation}")
-    for turn in (deleted, erased, orphan):
+    acme.http.headers["x-llamastack-provider-data"] = '{"api_key": "theirs"}'
+    keyless = await a_dead_turn(worker_bus, guarded, acme)
+    for turn in (deleted, erased, orphan, keyless):
         answer = await operator.http.post(f"{LETTERS}/{turn}/replay")
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "dead_letter_not_replayable")
         assert (await operator.http.get(f"{LETTERS}/{turn}")).status_code == httpx.codes.OK

@@ -140,27 +140,6 @@ async def completed(http: httpx.AsyncClient, text: str) -> dict[str, Any]:
     return response
 
 
-async def test_nats_is_away(fragile: Deployment) -> None:
-    """A turn that cannot be queued is refused after a bounded wait, and does not run once the queue is back."""
-    gateway = await fragile.gateway(**IMPATIENT)
-    text = new_id("refused-")
-    async with client(gateway) as http:
-        await fragile.infrastructure.nats.stop()
-        try:
-            async with asyncio.timeout(DEADLINE):
-                refused = await http.post("/v1/responses", json={"model": "stand-in", "input": text})
-        finally:
-            await fragile.infrastructure.nats.start()
-        assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        assert refused.headers["retry-after"] == "1"
-        assert "was not accepted" in refused.json()["error"]["message"]
-        await fragile.worker()
-        last = await completed(http, "Hello.")  # what was queued before it has run by now
-        assert (await http.get("/v1/responses")).json()["data"][0]["id"] == last["id"]
-        assert text not in (await http.get("/v1/responses")).text
-        assert await fragile.model_requests(text) == []
-
-
 async def test_nats_and_postgres_are_away(fragile: Deployment) -> None:
     """A turn that can be neither queued nor taken back is not called refused, and a retry joins it."""
     gateway = await fragile.gateway(**IMPATIENT)

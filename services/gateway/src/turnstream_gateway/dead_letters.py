@@ -115,8 +115,14 @@ class DeadLetters:
 
 def _replayable(turn: str, dead: Turn | None) -> Turn:
     """Return a dead turn, if what it asked is still there; raise ConflictError otherwise."""
-    if dead is None or not dead.stored:
-        why = "it was deleted" if dead is None else "it was not to be stored, and its content was erased"
+    why = None
+    if dead is None:
+        why = "it was deleted"
+    elif not dead.stored:
+        why = "it was not to be stored, and its content was erased"
+    elif dead.secrets is not None:
+        why = "it came with secrets for tools or providers, which were erased when it ended"
+    if dead is None or why:
         message = f"Response '{turn}' cannot be run again: {why}."
         raise ConflictError(message, code="dead_letter_not_replayable")
     if not dead.ended:
