@@ -8,16 +8,22 @@
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
+    │   │   ├── RateLimitError       429
+    │   │   ├── NotConfiguredError   501
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
+    │   ├── BusyError            too many turns of a conversation have not ended
     │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
+    │   │   └── EventsLostError      and what it holds does not go on where its reader is
+    │   ├── IncompleteStreamError  a client does not have all events of a turn
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   ├── FetchError           what is at a URL cannot be had
     │   ├── MediaError           an image, a file or a video is of no use
     │   ├── NoKeyError           a gateway that others can reach has no API key
     │   ├── SchemaError          the database lacks what this version needs
+    │   ├── SecretsUnreadableError  no key opens what a client sent along with a turn
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
@@ -102,6 +108,22 @@ class TooLargeError(ApiError):
     type = "invalid_request_error"
 
 
+class RateLimitError(ApiError):
+    """Too much is under way; nothing was accepted, and the same request may be sent again later."""
+
+    status = 429
+    type = "rate_limit_error"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+
+
+class NotConfiguredError(ApiError):
+    """The operator has not set up what the request needs, and the message says which setting it is."""
+
+    status = 501
+    type = "server_error"
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
+
+
 class UnavailableError(ApiError):
     """Nothing was accepted; the same request may be sent again."""
 
@@ -118,6 +140,10 @@ class FencedError(TerminalError):
         self.attempt = attempt
 
 
+class BusyError(TerminalError):
+    """More turns of a conversation have not ended than another one may wait for."""
+
+
 class KeyTakenError(TerminalError):
     """An idempotency key came with another body before."""
 
@@ -127,7 +153,19 @@ class HistoryTooLongError(TerminalError):
 
 
 class EventsExpiredError(TerminalError):
-    """A log no longer holds the events that a reader asks for."""
+    """A log no longer holds the events that a reader asks for. `code` is what its client is told."""
+
+    code: ClassVar[str] = "events_expired"
+
+
+class EventsLostError(EventsExpiredError):
+    """A log was lost, with events that a reader has, and its turn was begun again: it holds other events now."""
+
+    code: ClassVar[str] = "events_lost"
+
+
+class IncompleteStreamError(TerminalError):
+    """What a client has of a turn's events is not all of them, or not as they were stored."""
 
 
 class EventTooLargeError(TerminalError):
@@ -140,6 +178,10 @@ class NoKeyError(TerminalError):
 
 class SchemaError(TerminalError):
     """The database lacks what this version needs: the provisioning step has not run."""
+
+
+class SecretsUnreadableError(TerminalError):
+    """No key of this process opens the secrets that a client sent along with a turn."""
 
 
 class FetchError(TerminalError):

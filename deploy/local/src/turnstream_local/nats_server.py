@@ -33,6 +33,7 @@ PERMISSIONS = {
         publish=(
             "turns.>",
             "control.cancel.>",
+            "control.reader.>",
             "stack.>",
             "streams.words.>",
             "$JS.API.DIRECT.GET.EVENTS",
@@ -40,11 +41,12 @@ PERMISSIONS = {
             "$SRV.>",
             "_INBOX_gateway.>",
         ),
-        subscribe=("live.>", "streams.answers.>", "_INBOX_gateway.>"),
+        subscribe=("live.>", "control.reader.>", "streams.answers.>", "_INBOX_gateway.>"),
         responds=True,
     ),
     "worker": Permissions(
         publish=(
+            "turns.>",
             "events.>",
             "streams.answers.>",
             "$JS.API.CONSUMER.MSG.NEXT.TURNS.*",
@@ -105,6 +107,11 @@ class NatsServer:
         return self._child.log
 
     @property
+    def store(self) -> Path:
+        """The folder of its streams."""
+        return self._data.nats / "store"
+
+    @property
     def pid(self) -> int | None:
         """The running server's process id."""
         return self._child.pid
@@ -159,7 +166,7 @@ class NatsServer:
         return CONFIGURATION.substitute(
             host=LOOPBACK,
             port=self._port,
-            store=json.dumps(str(self._data.nats / "store")),
+            store=json.dumps(str(self.store)),
             users=json.dumps(users, indent=2),
         )
 

@@ -25,6 +25,10 @@ class WorkerSettings(Settings, FetchSettings):
         validation_alias=AliasChoices("LLAMA_STACK_URL", "TURNSTREAM_LLAMA_STACK_URL"),
     )
     model_timeout: PositiveFloat = Field(120, description="seconds a model may stay silent")
+    deadline: PositiveFloat = Field(86_400, description="seconds a turn may take from its acceptance")
+    max_model_calls: PositiveInt = Field(50, description="times a turn may ask its model")
+    tools_at_a_time: PositiveInt = Field(16, description="calls of tools that a turn may have under way")
+    max_journal: PositiveInt = Field(3 << 20, description="bytes of steps after which a turn goes no further")
     model_tries: PositiveInt = Field(3, description="times a model is asked whose provider says to try again")
     max_history: PositiveInt = Field(64 << 20, description="bytes of earlier items that a turn may read")
     max_output: PositiveInt = Field(1 << 20, description="characters of text and arguments a turn may produce")
