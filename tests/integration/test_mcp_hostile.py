@@ -214,25 +214,15 @@ async def test_what_is_no_url(tools: Tools, url: str) -> None:
     assert "password@" not in message
 
 
-@pytest.mark.parametrize(
-    ("headers", "message"),
-    [
-        ({"Host": "inside.test"}, "The header 'host' cannot be set for an MCP server."),
-        ({"Transfer-Encoding": "chunked"}, "The header 'transfer-encoding' cannot be set for an MCP server."),
-        ({"Mcp-Session-Id": "stolen"}, "The header 'mcp-session-id' cannot be set for an MCP server."),
-        ({"x": "secret\r\nHost: inside.test"}, "A header for the MCP server is not one of HTTP."),
-        ({"x y": "secret"}, "A header for the MCP server is not one of HTTP."),
-        ({"": "secret"}, "A header for the MCP server is not one of HTTP."),
-    ],
-)
-async def test_headers_that_nobody_may_set(
-    tools: Tools, shop: tuple[ScriptedMcp, str], headers: dict[str, str], message: str
+@pytest.mark.parametrize("headers", [{"x": "secret\r\nHost: inside.test"}, {"x\ny": "secret"}])
+async def test_headers_that_would_be_others(
+    tools: Tools, shop: tuple[ScriptedMcp, str], headers: dict[str, str]
 ) -> None:
-    """Headers by which a request would become another are refused, and their values not repeated."""
+    """A header with a line break in it is not sent, and not repeated."""
     scripted, url = shop
     with pytest.raises(ToolError) as failed:
         await tools.list_tools(server(url), {"tools": {"shop": {"headers": headers}}}, "tenant")
-    assert failed.value.message == message
+    assert failed.value.message == BROKEN
     assert scripted.headers == []
 
 
