@@ -1,4 +1,4 @@
-"""A worker dies in the middle of a turn that calls tools: the turn goes on behind its last step, and repeats nothing."""
+"""A worker dies in the middle of a turn that calls tools: it goes on behind its last step, and repeats nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
