@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,14 +23,18 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_app(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Serve an application and yield its URL; at the end its connections are cut."""
+async def serve_app(app: Any, port: int = 0, certificate: Path | None = None) -> AsyncIterator[str]:
+    """Serve an application, with TLS if it has a certificate, and yield its URL; at the end its connections are cut."""
     listener = socket.create_server(("127.0.0.1", port))
-    server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, ws="none"))
+    key = certificate and certificate.with_suffix(".key")
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, ws="none", ssl_certfile=certificate, ssl_keyfile=key
+    )
+    server = _Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     await server.up.wait()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = server.force_exit = True
         await serving
