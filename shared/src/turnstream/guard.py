@@ -47,17 +47,15 @@ class Guard:
     async def resolver(self, url: URL) -> AbstractResolver:
         """Return what a connection to a URL's host, as it is looked up now, finds its addresses by.
 
-        It is a connector's to be asked for that host alone. Raises FetchError if the host is refused, and OSError or
-        UnicodeError if its name leads nowhere.
+        It is a connector's to be asked for that host alone. Raises as `addresses` does.
         """
-        return _Pinned(await self._addresses(url.raw_host or ""))
+        return _Pinned(await self.addresses(url.raw_host or ""))
 
-    def close(self) -> None:
-        """Give up the threads; a look-up that is under way ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def addresses(self, host: str) -> list[Address]:
+        """Look a host up and return its addresses, all of which may be connected to.
 
-    async def _addresses(self, host: str) -> list[Address]:
-        """Return a host's addresses, all of which may be fetched from."""
+        Raises FetchError if the host is refused, and OSError or UnicodeError if its name leads nowhere.
+        """
         try:
             addresses = [ip_address(host)]
         except ValueError:
@@ -66,6 +64,10 @@ class Guard:
         if host not in self._hosts and not all(self._is_allowed(address) for address in addresses):
             raise FetchError(OUT_OF_REACH, reason="refused")
         return addresses
+
+    def close(self) -> None:
+        """Give up the threads; a look-up that is under way ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _is_allowed(self, address: Address) -> bool:
         return is_public(address) or any(address in network for network in self._networks)
