@@ -1,8 +1,9 @@
 """Tools of MCP servers that do not behave: whatever they send is a clean error, bounded in time and size."""
 
 import asyncio
+import gzip
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ LISTED = [{"name": "add", "description": "Add.", "input_schema": {"type": "objec
 
 INVALID = "The MCP server's answer is not valid MCP."
 UNREACHABLE = "The MCP server could not be reached. Only servers on the public Internet can be."
-LATE = "The MCP server did not answer within 0.3 seconds."
+PATIENCE = 0.5  # seconds
+LATE = f"The MCP server did not answer within {PATIENCE} seconds."
 BROKEN = "The connection to the MCP server broke before it answered."
 ELSEWHERE = "The MCP server redirects to another server."
 
@@ -44,7 +46,7 @@ RUBBISH: dict[str, tuple[Answer, str]] = {
     "is a number": (said(b"1"), INVALID),
     "is a list of numbers": (said(b"[1]"), INVALID),
     "is nested without end": (said(b"[" * 50_000), INVALID),
-    "has another id": (said(b'{"jsonrpc": "2.0", "id": 999, "result": {}}'), INVALID),
+    "has another id": (said(b'{"jsonrpc": "2.0", "id": 999, "result": {}}'), LATE),
     "has no result": (said(b'{"jsonrpc": "2.0", "id": 1}'), INVALID),
     "is an odd result": (result({"tools": 1, "content": 1}), INVALID),
     "is no object": (result("x"), INVALID),
@@ -88,9 +90,15 @@ def new_tools(patience: float) -> Tools:
 
 
 @pytest.fixture
+def logged(capfdbinary: pytest.CaptureFixture[bytes], caplog: pytest.LogCaptureFixture) -> Callable[[], bytes]:
+    """Return what was logged since, by whichever way."""
+    return lambda: b"".join(capfdbinary.readouterr()) + caplog.text.encode()
+
+
+@pytest.fixture
 async def tools() -> AsyncIterator[Tools]:
     """Tools of little patience."""
-    made = new_tools(0.3)
+    made = new_tools(PATIENCE)
     yield made
     await made.close()
 
@@ -123,28 +131,35 @@ def add(tools: Tools, url: str) -> Tool:
 @pytest.mark.parametrize("name", RUBBISH)
 @pytest.mark.parametrize("method", ["initialize", "tools/list"])
 async def test_rubbish_where_tools_are_listed(
-    tools: Tools, shop: tuple[ScriptedMcp, str], capfdbinary: pytest.CaptureFixture[bytes], method: str, name: str
+    tools: Tools,
+    shop: tuple[ScriptedMcp, str],
+    logged: Callable[[], bytes],
+    method: str,
+    name: str,
 ) -> None:
     """Whatever a server should not answer is a clean error, with nothing secret in it or in the log."""
     scripted, url = shop
     scripted.answers[method], message = RUBBISH[name]
     assert await why_not_listed(tools, f"{url}?key=secret-query") == message
-    logged = capfdbinary.readouterr().out
-    assert b'"tools.not_listed"' in logged
-    assert b"secret" not in logged
+    log = logged()
+    assert b'"tools.not_listed"' in log
+    assert b"secret" not in log
     del scripted.answers[method]
     assert await tools.list_tools(server(url), SECRETS, "tenant") == LISTED
 
 
 @pytest.mark.parametrize("name", RUBBISH)
 async def test_rubbish_as_a_result(
-    tools: Tools, shop: tuple[ScriptedMcp, str], capfdbinary: pytest.CaptureFixture[bytes], name: str
+    tools: Tools,
+    shop: tuple[ScriptedMcp, str],
+    logged: Callable[[], bytes],
+    name: str,
 ) -> None:
     """Whatever a server answers to a call is a result that has failed, and the next call passes."""
     scripted, url = shop
     scripted.answers["tools/call"], message = RUBBISH[name]
     assert await add(tools, url).call({}, "key") == ToolResult(message, failed=True)
-    assert b"secret" not in capfdbinary.readouterr().out
+    assert b"secret" not in logged()
     del scripted.answers["tools/call"]
     assert await add(tools, url).call({}, "key") == ToolResult("3")
 
@@ -180,7 +195,11 @@ async def test_answers_without_bounds(
 
 
 @pytest.mark.parametrize(
-    "host", [INSIDE, "[::1]", "localhost", "2130706434", "inside.test", "mixed.test", "unknown.test", "169.254.169.254"]
+    "host",
+    [
+        *(INSIDE, "[::1]", "localhost", "2130706434", "169.254.169.254", "999.1.1.1"),
+        *("inside.test", "mixed.test", "unknown.test"),
+    ],
 )
 async def test_hosts_out_of_reach(host: str) -> None:
     """A server inside is not asked, however it is named, and looks like one that is not there."""
@@ -234,7 +253,7 @@ async def test_credentials_stay_with_the_server(tools: Tools, shop: tuple[Script
         assert await why_not_listed(tools, url) == ELSEWHERE
         scripted.answers["initialize"] = status(405)
         scripted.answers["GET"] = said(f"event: endpoint\ndata: {elsewhere}/mcp\n\n".encode(), EVENTS)
-        assert await why_not_listed(tools, url) == INVALID
+        assert await why_not_listed(tools, url) == LATE
         assert thief.headers == []
 
 
@@ -293,8 +312,12 @@ async def test_stream_that_is_gone_on_with(tools: Tools, shop: tuple[ScriptedMcp
     """A stream that its server ends on the way is gone on with behind its last event, as the server asks."""
     scripted, url = shop
     scripted.answers["tools/call"] = said(b"id: a-1\nretry: 1\ndata:\n\n", EVENTS)
-    answer = orjson.dumps({"jsonrpc": "2.0", "id": 2, "result": RESULTS["tools/call"]})
-    scripted.answers["GET"] = said(b"data: " + answer + b"\n\n", EVENTS)
+
+    async def go_on(send: Send, _: Any) -> None:
+        answer = {"jsonrpc": "2.0", "id": scripted.asked[-1]["id"], "result": RESULTS["tools/call"]}
+        await said(b"data: " + orjson.dumps(answer) + b"\n\n", EVENTS)(send, None)
+
+    scripted.answers["GET"] = go_on
     assert await add(tools, url).call({}, "key") == ToolResult("3")
     assert scripted.headers[-1]["last-event-id"] == "a-1"
     assert scripted.methods().count("tools/call") == 1
@@ -308,7 +331,7 @@ async def test_stream_that_always_ends(tools: Tools, shop: tuple[ScriptedMcp, st
     assert len(scripted.headers) < 10
 
 
-async def test_server_that_asks(tools: Tools, shop: tuple[ScriptedMcp, str]) -> None:
+async def test_server_that_asks(tools: Tools, shop: tuple[ScriptedMcp, str], logged: Callable[[], bytes]) -> None:
     """A server that asks whether we live is told so, and one that wants more is told that we cannot do it."""
     scripted, url = shop
 
@@ -324,18 +347,51 @@ async def test_server_that_asks(tools: Tools, shop: tuple[ScriptedMcp, str]) -> 
 
     scripted.answers["tools/call"] = ask
     assert await add(tools, url).call({}, "key") == ToolResult("3")
+    await tools.close()
     replies = {message["id"]: message for message in scripted.asked if "method" not in message}
     assert replies["p"]["result"] == {}
-    assert replies["s"]["error"]["code"] == -32601
+    assert replies["s"]["error"]
+    assert b"sampling" not in logged()
+
+
+async def test_one_call_of_two(tools: Tools, shop: tuple[ScriptedMcp, str]) -> None:
+    """A call that fails leaves the others on its session alone."""
+    scripted, url = shop
+    held, released = asyncio.Event(), asyncio.Event()
+
+    async def hold(send: Send, number: Any) -> None:
+        held.set()
+        await released.wait()
+        await result(RESULTS["tools/call"])(send, number)
+
+    scripted.answers["tools/call"] = hold
+    other = asyncio.create_task(add(tools, url).call({}, "other"))
+    await held.wait()
+    for name in ("fails", "is no JSON", "breaks off"):
+        scripted.answers["tools/call"], message = RUBBISH[name]
+        assert await add(tools, url).call({}, "key") == ToolResult(message, failed=True)
+    released.set()
+    assert await other == ToolResult("3")
+
+
+async def test_compressed_answer(tools: Tools, shop: tuple[ScriptedMcp, str]) -> None:
+    """An answer that is compressed although nobody asked for that is not unpacked."""
+    scripted, url = shop
+    bomb = gzip.compress(b" " * 10_000_000)
+    scripted.answers["tools/call"] = said(bomb, **{"content-encoding": "gzip"})
+    assert await add(tools, url).call({}, "key") == ToolResult(INVALID, failed=True)
+    assert scripted.headers[-1]["accept-encoding"] == "identity"
 
 
 async def test_forgotten_session(tools: Tools, shop: tuple[ScriptedMcp, str]) -> None:
     """A server that has forgotten the session is asked again in a new one, and once."""
     scripted, url = shop
-    scripted.answers["initialize"] = said(
-        orjson.dumps({"jsonrpc": "2.0", "id": 1, "result": RESULTS["initialize"]}), **{"mcp-session-id": "one"}
-    )
-    scripted.answers["tools/call"] = status(404)
+
+    async def begin_session(send: Send, number: Any) -> None:
+        answer = {"jsonrpc": "2.0", "id": number, "result": RESULTS["initialize"]}
+        await said(orjson.dumps(answer), **{"mcp-session-id": "one"})(send, number)
+
+    scripted.answers["initialize"] = begin_session
 
     async def forget(send: Send, number: Any) -> None:
         scripted.answers["initialize"] = result(RESULTS["initialize"])

@@ -1,32 +1,38 @@
 """An MCP server as one client reaches it: what tools it has, and what they answer."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any
 
-import aiohttp
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from mcp.types import (
+    CallToolRequest,
+    CallToolRequestParams,
+    ClientRequest,
+    ListToolsRequest,
+    PaginatedRequestParams,
+    RequestParams,
+)
+from pydantic import BaseModel, ConfigDict, Field
 
-from turnstream.errors import FetchError
 from turnstream.guard import Guard
-from turnstream_worker.tools import json_rpc
 from turnstream_worker.tools.background import Background
-from turnstream_worker.tools.event_stream import TooLargeError
 from turnstream_worker.tools.mcp_address import McpAddress
-from turnstream_worker.tools.mcp_sse import HttpWithEvents
-from turnstream_worker.tools.mcp_streamable import NotSpokenError, StreamableHttp
-from turnstream_worker.tools.mcp_transport import Question, Transport, late, unreachable
+from turnstream_worker.tools.mcp_connection import McpConnection
+from turnstream_worker.tools.mcp_errors import LateError, StatusError, TooLargeError, not_mcp
+from turnstream_worker.tools.mcp_sse import SseWire
+from turnstream_worker.tools.mcp_streamable import StreamableWire
+from turnstream_worker.tools.mcp_wire import Wire
 from turnstream_worker.tools.tool import ToolError
 
 TOOLS_LIMIT = 128  # of one server
 LIST_LIMIT = 1 << 20  # bytes that their descriptions and schemas may have together
-CONNECTIONS_LIMIT = 16  # to one server at a time; further calls wait
-# Seconds that a connection is kept without use. Servers keep theirs for five at least, and a call that goes into one
-# that is just being closed is lost.
-KEEP = 2
-# Names by which a call carries its idempotency key: in its `_meta`, and as a header for what stands before a server.
+# The name by which a call carries its idempotency key in its `_meta`.
 KEY = "turnstream/idempotency_key"
+# By these a server answers `initialize` that does not know streamable HTTP.
+NOT_SPOKEN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,103 +69,83 @@ class _Page(BaseModel):
 class McpServer:
     """Asks a server by whichever transport it speaks. Each method raises ToolError."""
 
-    def __init__(self, address: McpAddress, guard: Guard, background: Background, limits: McpLimits) -> None:
+    def __init__(
+        self, address: McpAddress, guard: Guard, tls: ssl.SSLContext, background: Background, limits: McpLimits
+    ) -> None:
         self._address = address
         self._guard = guard
+        self._tls = tls
         self._background = background
         self._limits = limits
         self._connecting = asyncio.Lock()
-        self._http: aiohttp.ClientSession | None = None
-        self._transport: Transport | None = None
+        self._connection: McpConnection | None = None
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all tools: `name`, `description`, `input_schema` and `annotations` of each."""
+        connection = await self._connected()
         try:
             async with asyncio.timeout(self._limits.connect):
-                return await self._all_pages()
+                return await self._all_pages(connection)
         except TimeoutError as error:
-            raise late(self._limits.connect) from error
+            raise LateError(self._limits.connect) from error
 
     async def call(self, name: str, arguments: dict[str, Any], key: str) -> Result:
         """Run a tool under an idempotency key."""
-        params = {"name": name, "arguments": arguments, "_meta": {KEY: key}}
+        params = CallToolRequestParams(name=name, arguments=arguments, _meta=RequestParams.Meta(**{KEY: key}))
+        request = ClientRequest(CallToolRequest(params=params))
         # A result may come twice, as text and as structured content, and JSON in JSON is escaped.
         limit = 4 * self._limits.output + (64 << 10)
-        return _validated(Result, await self._ask(Question("tools/call", params, self._limits.call, limit, key)))
+        connection = await self._connected()
+        return await connection.ask(request, Result, self._limits.call, limit, key)
 
-    async def close(self) -> None:
-        """End the session and close the connections."""
-        try:
-            if self._transport:
-                await self._transport.close()
-        finally:
-            if self._http:
-                await self._http.close()
+    def close(self) -> None:
+        """End the session and close the connections, in the background."""
+        if self._connection:
+            self._connection.close()
 
-    async def _all_pages(self) -> list[dict[str, Any]]:
+    async def _all_pages(self, connection: McpConnection) -> list[dict[str, Any]]:
         tools: list[dict[str, Any]] = []
-        params: dict[str, Any] = {}
+        params: PaginatedRequestParams | None = None
         while True:
-            question = Question("tools/list", params, self._limits.connect, LIST_LIMIT)
-            page = _validated(_Page, await self._ask(question))
+            request = ClientRequest(ListToolsRequest(params=params))
+            page = await connection.ask(request, _Page, self._limits.connect, LIST_LIMIT)
             tools += [tool.model_dump() for tool in page.tools]
             _check_size(tools)
             if not page.next_cursor or not page.tools:
                 return tools
-            params = {"cursor": page.next_cursor}
+            params = PaginatedRequestParams(cursor=page.next_cursor)
 
-    async def _ask(self, question: Question) -> Any:
-        transport = await self._connected()
-        try:
-            return await transport.ask(question)
-        except NotSpokenError as error:
-            return await self._ask_as_of_old(question, error)
-
-    async def _ask_as_of_old(self, question: Question, refusal: NotSpokenError) -> Any:
-        """Ask by the transport that came before; a server that knows neither has said so by its first refusal."""
-        assert self._http
-        older = HttpWithEvents(self._http, self._address, self._background, self._limits.connect)
-        try:
-            result = await older.ask(question)
-        except ToolError as error:
-            if error.reason == "bad_status":
-                raise refusal from error
-            raise
-        self._transport = older
-        return result
-
-    async def _connected(self) -> Transport:
+    async def _connected(self) -> McpConnection:
         try:
             async with asyncio.timeout(self._limits.connect), self._connecting:
-                if self._transport is None:
-                    self._http = await self._new_session()
-                    self._transport = StreamableHttp(self._http, self._address, self._background, self._limits.connect)
-                return self._transport
+                self._connection = self._connection or await self._connect()
+                return self._connection
         except TimeoutError as error:
-            raise late(self._limits.connect) from error
+            raise LateError(self._limits.connect) from error
 
-    async def _new_session(self) -> aiohttp.ClientSession:
-        """Return an HTTP client that reaches the server's host alone, and keeps nothing that it is told."""
+    async def _connect(self) -> McpConnection:
         try:
-            resolver = await self._guard.resolver(self._address.url)
-        except (FetchError, OSError, UnicodeError) as error:
-            raise unreachable() from error
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=resolver, use_dns_cache=False, limit=CONNECTIONS_LIMIT, keepalive_timeout=KEEP
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "Turnstream", "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None),
-            trust_env=False,
-        )
+            return await self._opened(StreamableWire)
+        except StatusError as error:
+            if error.status not in NOT_SPOKEN:
+                raise
+            return await self._connect_as_of_old(error)
 
+    async def _connect_as_of_old(self, refusal: StatusError) -> McpConnection:
+        """Connect by the transport that came before; a server that knows neither has said so by its first refusal."""
+        try:
+            return await self._opened(SseWire)
+        except StatusError as error:
+            raise refusal from error
 
-def _validated[Model: BaseModel](model: type[Model], result: Any) -> Model:
-    try:
-        return model.model_validate(result)
-    except ValidationError as error:
-        raise json_rpc.not_mcp() from error
+    async def _opened(self, wire: type[Wire]) -> McpConnection:
+        connection = McpConnection(wire(self._address, self._guard, self._tls), self._background)
+        try:
+            await connection.open(self._limits.connect)
+        except (asyncio.CancelledError, ToolError):
+            connection.close()
+            raise
+        return connection
 
 
 def _check_size(tools: list[dict[str, Any]]) -> None:
@@ -168,6 +154,6 @@ def _check_size(tools: list[dict[str, Any]]) -> None:
     try:
         size = len(orjson.dumps(tools))
     except orjson.JSONEncodeError as error:  # nested too deeply
-        raise json_rpc.not_mcp() from error
+        raise not_mcp() from error
     if size > LIST_LIMIT:
         raise TooLargeError(LIST_LIMIT)

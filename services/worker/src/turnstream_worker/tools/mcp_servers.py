@@ -1,7 +1,8 @@
 """The MCP servers that this process is connected to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from turnstream.guard import Guard
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.tools.background import Background
 from turnstream_worker.tools.mcp_address import McpAddress
+from turnstream_worker.tools.mcp_errors import SessionGoneError
+from turnstream_worker.tools.mcp_logs import silence
 from turnstream_worker.tools.mcp_server import McpLimits, McpServer
 from turnstream_worker.tools.tool import ToolError
 
@@ -24,20 +27,39 @@ class McpServers:
     """Keeps connections for the next call of the same tenant to the same server with the same credentials."""
 
     def __init__(self, settings: WorkerSettings, guard: Guard) -> None:
+        silence()
         self._limits = McpLimits(settings.mcp_timeout, settings.tool_timeout, settings.tool_output)
         self._limit = settings.mcp_connections
         self._idle = settings.mcp_idle
         self._guard = guard
+        self._tls = ssl.create_default_context()
         self._background = Background()
         self._entries: dict[bytes, _Entry] = {}  # those used longest ago first
         self._room = asyncio.Semaphore(self._limit)  # for servers that are in use
 
-    @asynccontextmanager
-    async def use(self, tenant: str, address: McpAddress) -> AsyncIterator[McpServer]:
-        """Yield a server; one whose connection turns out to be broken is not used again.
+    async def ask[Answer](
+        self, tenant: str, address: McpAddress, question: Callable[[McpServer], Awaitable[Answer]]
+    ) -> Answer:
+        """Return what a server answers; if it has forgotten the session, it is asked again in a new one, and once.
 
-        Raises ToolError if too many others are in use for too long.
+        Raises ToolError, also if too many others are in use for too long.
         """
+        try:
+            async with self._use(tenant, address) as server:
+                return await question(server)
+        except SessionGoneError:
+            async with self._use(tenant, address) as server:
+                return await question(server)
+
+    async def close(self) -> None:
+        """Disconnect from all servers."""
+        for key in list(self._entries):
+            self._drop(key)
+        await self._background.close()
+
+    @asynccontextmanager
+    async def _use(self, tenant: str, address: McpAddress) -> AsyncIterator[McpServer]:
+        """Yield a server; one whose connection turns out to be broken is not used again."""
         key = address.key(tenant)
         entry = await self._take(key, address)
         try:
@@ -49,13 +71,6 @@ class McpServers:
         finally:
             self._give_back(key, entry)
 
-    async def close(self) -> None:
-        """Disconnect from all servers, once they have been told which calls are not wanted any more."""
-        await self._background.close()
-        for key in list(self._entries):
-            self._drop(key)
-        await self._background.close()
-
     async def _take(self, key: bytes, address: McpAddress) -> _Entry:
         entry = self._entries.get(key)
         if not (entry and entry.users):
@@ -65,7 +80,9 @@ class McpServers:
                 self._room.release()
         if not entry:
             self._evict()
-            entry = self._entries[key] = _Entry(McpServer(address, self._guard, self._background, self._limits))
+            entry = self._entries[key] = _Entry(
+                McpServer(address, self._guard, self._tls, self._background, self._limits)
+            )
         if entry.end:
             entry.end.cancel()
         entry.users += 1
@@ -89,7 +106,7 @@ class McpServers:
             return
         self._room.release()
         if self._entries.get(key) is not entry:
-            self._disconnect(entry)
+            entry.server.close()
             return
         self._entries[key] = self._entries.pop(key)  # behind the others
         entry.end = asyncio.get_running_loop().call_later(self._idle, self._drop, key)
@@ -99,7 +116,4 @@ class McpServers:
         if entry.end:
             entry.end.cancel()
         if not entry.users:
-            self._disconnect(entry)
-
-    def _disconnect(self, entry: _Entry) -> None:
-        self._background.start("disconnect", entry.server.close())
+            entry.server.close()

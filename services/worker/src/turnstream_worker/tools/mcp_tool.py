@@ -6,8 +6,8 @@ from typing import Any, Literal
 import orjson
 
 from turnstream.logs import log
-from turnstream_worker.tools.json_rpc import not_mcp
 from turnstream_worker.tools.mcp_address import McpAddress
+from turnstream_worker.tools.mcp_errors import not_mcp
 from turnstream_worker.tools.mcp_server import Result
 from turnstream_worker.tools.mcp_servers import McpServers
 from turnstream_worker.tools.tool import OnUncertain, ToolError, ToolResult
@@ -35,8 +35,9 @@ class McpTool:
         try:
             address = McpAddress.of(self.server, self.secrets)
             host = address.url.raw_host
-            async with self.servers.use(self.tenant, address) as server:
-                result = await server.call(self.shown["name"], arguments, key)
+            result = await self.servers.ask(
+                self.tenant, address, lambda server: server.call(self.shown["name"], arguments, key)
+            )
             return ToolResult(self._checked(told(result)), result.failed)
         except ToolError as error:
             log.info("tool.failed", host=host, reason=error.reason)

@@ -7,6 +7,7 @@ from turnstream.logs import log
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.tools import policy, web_search
 from turnstream_worker.tools.mcp_address import McpAddress
+from turnstream_worker.tools.mcp_server import McpServer
 from turnstream_worker.tools.mcp_servers import McpServers
 from turnstream_worker.tools.mcp_tool import McpTool
 from turnstream_worker.tools.names import unique_names
@@ -43,8 +44,7 @@ class Tools:
             return self._listed_by_connector(connector)
         address = McpAddress.of(server, secrets)
         try:
-            async with self._servers.use(tenant, address) as connected:
-                return await connected.list_tools()
+            return await self._servers.ask(tenant, address, McpServer.list_tools)
         except ToolError as error:
             # The host alone: a path or a query may be the secret that opens what it leads to.
             log.info("tools.not_listed", host=address.url.raw_host, reason=error.reason)
