@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Protocol
 
 import asyncpg
@@ -80,6 +81,17 @@ class Infrastructure:
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
+
+    async def wipe(self) -> None:
+        """Kill NATS, and let it come back on an empty disk, provisioned anew."""
+        await self.lose_streams()
+        await self.provision()
+
+    async def lose_streams(self) -> None:
+        """Kill NATS, and let it come back on an empty disk."""
+        await self._nats.kill()
+        rmtree(self._nats.store)
+        await self._nats.start()
 
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -122,7 +122,7 @@ class Bus:
             raise BusUnavailableError(f"the end of a log cannot be read: {answer['error'].get('description')}")
         return _from_api(answer["message"])
 
-    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+    async def replay(self, subject: str, after: int) -> AsyncGenerator[Stored, None]:
         """Yield a log's batches behind stream sequence `after`, in order, as far as they are stored now.
 
         While nothing comes it is asked for again, for at most `bus_patience` seconds; then raises BusUnavailableError.
@@ -260,4 +260,4 @@ def _from_api(message: dict[str, Any]) -> Stored:
     headers = b64decode(message["hdrs"]).decode()
     place = next(line for line in headers.split("\r\n") if line.startswith(f"{BATCH_HEADER}: "))
     payload = b64decode(message.get("data", ""))
-    return Stored(int(message["seq"]), -1, Batch.parse(place.partition(": ")[2], payload))
+    return Stored(int(message["seq"]), Batch.parse(place.partition(": ")[2], payload))
