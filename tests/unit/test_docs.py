@@ -40,7 +40,7 @@ from turnstream_gateway.resource_events import StreamEvent
 from turnstream_gateway.resource_items import ItemResource
 from turnstream_gateway.settings import GatewaySettings
 from turnstream_worker import answer
-from turnstream_worker.output import CALLS, NEW_ITEMS
+from turnstream_worker.output import CALLS, NEW_ITEMS, TOOL_EVENTS
 from turnstream_worker.parts import PART_KINDS
 from turnstream_worker.settings import WorkerSettings
 
@@ -92,7 +92,7 @@ def test_parameters_of_the_specification() -> None:
 
 def test_items() -> None:
     """The table of items has every type that is taken or made."""
-    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, "compaction"}
+    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, *TOOL_EVENTS, "mcp_approval_request", "compaction"}
     assert types_in(ItemResource) == (taken | made) - {"item_reference"}
     assert {(kind, takes == "yes", makes == "yes") for kind, takes, makes, _ in rows("items")} == {
         (kind, kind in taken, kind in made) for kind in taken | made
