@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Protocol
 
 import asyncpg
@@ -70,6 +71,22 @@ class Infrastructure:
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
 
+    async def wipe(self) -> None:
+        """Kill NATS, and let it come back on an empty disk, provisioned anew."""
+        await self.lose_streams()
+        await self.provision()
+
+    async def lose_streams(self) -> None:
+        """Kill NATS, and let it come back on an empty disk."""
+        await self._nats.kill()
+        rmtree(self._nats.store)
+        await self._nats.start()
+
+    async def provision(self) -> None:
+        """Run the provisioning step."""
+        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
+        await provision(settings, asyncio.Event())
+
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""
         connection = await asyncpg.connect(self.dsn)
@@ -83,8 +100,7 @@ class Infrastructure:
         # A queue that is made anew has not seen the turn's message id.
         await client.jetstream().delete_stream("TURNS")
         await client.close()
-        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
-        await provision(settings, asyncio.Event())
+        await self.provision()
 
 
 @asynccontextmanager
@@ -94,10 +110,7 @@ async def embedded() -> AsyncIterator[Infrastructure]:
         infrastructure = Infrastructure(folder)
         await asyncio.gather(infrastructure.nats.start(), infrastructure.postgres.start())
         try:
-            settings = ProvisionSettings(
-                nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
-            )
-            await provision(settings, asyncio.Event())
+            await infrastructure.provision()
             yield infrastructure
         finally:
             await asyncio.gather(infrastructure.nats.kill(), infrastructure.postgres.kill())

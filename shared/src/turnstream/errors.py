@@ -16,6 +16,8 @@
     │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
+    │   │   └── EventsLostError      and what it holds does not go on where its reader is
+    │   ├── IncompleteStreamError  a client does not have all events of a turn
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   ├── FetchError           what is at a URL cannot be had
     │   ├── MediaError           an image, a file or a video is of no use
@@ -151,7 +153,19 @@ class HistoryTooLongError(TerminalError):
 
 
 class EventsExpiredError(TerminalError):
-    """A log no longer holds the events that a reader asks for."""
+    """A log no longer holds the events that a reader asks for. `code` is what its client is told."""
+
+    code: ClassVar[str] = "events_expired"
+
+
+class EventsLostError(EventsExpiredError):
+    """A log was lost, with events that a reader has, and its turn was begun again: it holds other events now."""
+
+    code: ClassVar[str] = "events_lost"
+
+
+class IncompleteStreamError(TerminalError):
+    """What a client has of a turn's events is not all of them, or not as they were stored."""
 
 
 class EventTooLargeError(TerminalError):

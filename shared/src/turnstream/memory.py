@@ -6,7 +6,7 @@ answers it has not: they are all about connections that break.
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -83,7 +83,7 @@ class MemoryBus(Bus):
         log = self._logs[subject]
         if expected == (log[-1].sequence if log else 0):
             self._sequence += 1
-            self._store(subject, Stored(self._sequence, expected, batch))
+            self._store(subject, Stored(self._sequence, batch))
             if not self.lost_acks:
                 return self._sequence
             self.lost_acks -= 1
@@ -96,22 +96,33 @@ class MemoryBus(Bus):
         """Return a log's last batch."""
         await self.request()
         log = self._logs[subject]
-        return Stored(log[-1].sequence, -1, log[-1].batch) if log else None
+        return log[-1] if log else None
 
-    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+    async def replay(self, subject: str, after: int) -> AsyncGenerator[Stored, None]:
         """Yield a log's batches behind stream sequence `after`."""
         await self.request()
         log = self._logs[subject]
         if self.stale_replays:
             self.stale_replays -= 1
             log = log[:-1]
-        for stored in log:
-            if stored.sequence > after:
-                yield stored
+        while stored := next((stored for stored in log if stored.sequence > after), None):
+            after = stored.sequence
+            yield stored
 
     def tail(self, subject: str) -> Tail:
         """Return the live tail of a log."""
         return _MemoryTail(self, subject)
+
+    def lose_logs(self, keep: int = 0) -> None:
+        """Lose all batches but the first `keep`, as a server does that comes back on another disk or an older one.
+
+        Every connection breaks with that, and tails say so.
+        """
+        for log in self._logs.values():
+            log[:] = [stored for stored in log if stored.sequence <= keep]
+        self._sequence = min(self._sequence, keep)
+        for tail in [tail for tails in self.tails.values() for tail in tails]:
+            tail.wake()
 
     async def signal(self, subject: str) -> None:
         """Call whoever listens now."""

@@ -107,6 +107,11 @@ class NatsServer:
         return self._child.log
 
     @property
+    def store(self) -> Path:
+        """The folder of its streams."""
+        return self._data.nats / "store"
+
+    @property
     def pid(self) -> int | None:
         """The running server's process id."""
         return self._child.pid
@@ -161,7 +166,7 @@ class NatsServer:
         return CONFIGURATION.substitute(
             host=LOOPBACK,
             port=self._port,
-            store=json.dumps(str(self._data.nats / "store")),
+            store=json.dumps(str(self.store)),
             users=json.dumps(users, indent=2),
         )
 

@@ -125,7 +125,7 @@ class TurnRunner:
             turn = await self._finish(turn, outcome)
         output.announce(turn.output or [])
         output.close_left_open()
-        event_log.append(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
+        event_log.end(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
         await event_log.flush()
         log.info(
             "turn.ended",

@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -31,7 +31,7 @@ NOT_FOUND = 10037  # err_code of a read that found no message
 HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
 REPLAY_PAUSE = 0.1  # seconds before it is asked for again
-END_OF_BATCH, NO_MESSAGES = "204", "404"
+END_OF_BATCH, NO_MESSAGES, NOBODY = "204", "404", "503"
 
 
 class Bus:
@@ -112,7 +112,7 @@ class Bus:
             raise BusUnavailableError(f"the end of a log cannot be read: {answer['error'].get('description')}")
         return _from_api(answer["message"])
 
-    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+    async def replay(self, subject: str, after: int) -> AsyncGenerator[Stored, None]:
         """Yield a log's batches behind stream sequence `after`, in order, as far as they are stored now.
 
         By batched direct get (NATS architecture decision record 31): any replica answers, no consumer is made. While
@@ -132,6 +132,8 @@ class Bus:
                         yield batch
                     elif status in {END_OF_BATCH, NO_MESSAGES}:
                         pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
+                    elif status == NOBODY:  # the stream is being recovered, or made anew
+                        raise NoRespondersError
                     else:
                         raise BusUnavailableError(f"a log cannot be read: status {status}")
             except AWAY as error:
@@ -267,4 +269,4 @@ def _from_api(message: dict[str, Any]) -> Stored:
     headers = b64decode(message["hdrs"]).decode()
     place = next(line for line in headers.split("\r\n") if line.startswith(f"{BATCH_HEADER}: "))
     payload = b64decode(message.get("data", ""))
-    return Stored(int(message["seq"]), -1, Batch.parse(place.partition(": ")[2], payload))
+    return Stored(int(message["seq"]), Batch.parse(place.partition(": ")[2], payload))
