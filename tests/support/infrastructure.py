@@ -62,6 +62,17 @@ class Infrastructure:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
 
+    async def provision(self, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000) -> None:
+        """Take the provisioning step, with a queue of this depth."""
+        settings = ProvisionSettings(
+            nats_url=self.nats_url("provision"),
+            postgres_dsn=self.dsn,
+            ack_wait=ACK_WAIT,
+            queue_depth_per_tenant=queue_depth_per_tenant,
+            queue_depth=queue_depth,
+        )
+        await provision(settings, asyncio.Event())
+
     async def expire(self, turn: str, *, keep: int) -> None:
         """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
         connection = await asyncpg.connect(self.dsn)
@@ -81,11 +92,6 @@ class Infrastructure:
         await self._nats.kill()
         rmtree(self._nats.store)
         await self._nats.start()
-
-    async def provision(self) -> None:
-        """Run the provisioning step."""
-        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
-        await provision(settings, asyncio.Event())
 
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""

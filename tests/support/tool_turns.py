@@ -9,7 +9,7 @@ from support.deployment import Deployment
 from support.reader import Transcript
 
 # The server is on loopback, which a client may not name unless the operator allows it.
-ALLOWED = {"TURNSTREAM_FETCH_ALLOW": '["127.0.0.1"]'}
+ALLOWED: dict[str, Any] = {"TURNSTREAM_FETCH_ALLOW": '["127.0.0.1"]'}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from support.specification import FILE as SPECIFICATION
 
 import turnstream_gateway
 from turnstream import errors, store
+from turnstream.provision import ProvisionSettings
 from turnstream_gateway import (
     bodies,
     disconnects,
@@ -39,7 +40,7 @@ from turnstream_gateway.resource_events import StreamEvent
 from turnstream_gateway.resource_items import ItemResource
 from turnstream_gateway.settings import GatewaySettings
 from turnstream_worker import answer
-from turnstream_worker.output import CALLS, NEW_ITEMS
+from turnstream_worker.output import CALLS, NEW_ITEMS, TOOL_EVENTS
 from turnstream_worker.parts import PART_KINDS
 from turnstream_worker.settings import WorkerSettings
 
@@ -89,13 +90,9 @@ def test_parameters_of_the_specification() -> None:
     assert body["properties"].keys() <= set(names("parameters"))
 
 
-# Items of tools that a server runs, besides the calls that have arguments.
-RUN_HERE = {"mcp_list_tools", "mcp_approval_request", "web_search_call"}
-
-
 def test_items() -> None:
     """The table of items has every type that is taken or made."""
-    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, *RUN_HERE, "compaction"}
+    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, *TOOL_EVENTS, "mcp_approval_request", "compaction"}
     assert types_in(ItemResource) == (taken | made) - {"item_reference"}
     assert {(kind, takes == "yes", makes == "yes") for kind, takes, makes, _ in rows("items")} == {
         (kind, kind in taken, kind in made) for kind in taken | made
@@ -224,6 +221,8 @@ LIMITS: dict[str, tuple[ModuleType | type[BaseSettings], str]] = {
     "disconnect_grace": (GatewaySettings, "disconnect_grace_limit"),
     "readers that a gateway waits for at a time": (disconnects, "WAITS_LIMIT"),
     "turns of a conversation that have not ended, ahead of another": (store, "LINE_LIMIT"),
+    "turns of a tenant that are queued or running": (ProvisionSettings, "queue_depth_per_tenant"),
+    "turns of all tenants that are": (ProvisionSettings, "queue_depth"),
     "seconds a client's own retry joins what it began": (GatewaySettings, "retry_window"),
 }
 

@@ -110,8 +110,8 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
     answers = {name: error for name, error in classes(errors) if issubclass(error, ApiError)}
     assert drawn == {name: error.status for name, error in answers.items() if error is not ApiError}
     for error in answers.values():
-        kind = {429: "rate_limit_error"}.get(error.status, "invalid_request_error")
-        kind = kind if error.status < 500 else "server_error"
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
+        kind = "rate_limit_error" if error.status == 429 else kind
         body = {"message": "No.", "type": kind, "code": "c", "param": "p"}
         assert error("No.", code="c", param="p").body() == {"error": body}
 

@@ -5,6 +5,7 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── AuthenticationError  401
+    │   │   ├── ForbiddenError       403
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
@@ -27,6 +28,7 @@
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
+        │   └── QueueFullError       the work queue takes no more for now
         └── StoreUnavailableError
 
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
@@ -84,6 +86,13 @@ class AuthenticationError(ApiError):
     status = 401
     type = "invalid_request_error"
     headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}  # RFC 9110, section 11.6.1, requires it
+
+
+class ForbiddenError(ApiError):
+    """The API key is valid, and not for this."""
+
+    status = 403
+    type = "invalid_request_error"
 
 
 class NotFoundError(ApiError):
@@ -245,6 +254,10 @@ class ModelError(TerminalError):
 
 class BusUnavailableError(RetryableError):
     """NATS did not answer within the time that was given."""
+
+
+class QueueFullError(BusUnavailableError):
+    """NATS did answer: the work queue holds as much as it may, in all or of one tenant."""
 
 
 class StoreUnavailableError(RetryableError):

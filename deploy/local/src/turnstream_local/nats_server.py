@@ -38,6 +38,8 @@ PERMISSIONS = {
             "streams.words.>",
             "$JS.API.DIRECT.GET.EVENTS",
             "$JS.API.DIRECT.GET.EVENTS.>",
+            "$JS.API.DIRECT.GET.DEAD",
+            "$JS.API.STREAM.MSG.DELETE.DEAD",  # one at a time; a purge could take all
             "$SRV.>",
             "_INBOX_gateway.>",
         ),
@@ -48,6 +50,7 @@ PERMISSIONS = {
         publish=(
             "turns.>",
             "events.>",
+            "dead.turns.>",
             "streams.answers.>",
             "$JS.API.CONSUMER.MSG.NEXT.TURNS.*",
             "$JS.API.STREAM.MSG.GET.EVENTS",
