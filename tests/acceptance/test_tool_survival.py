@@ -34,7 +34,7 @@ async def broken_off(fragile: Deployment, shop: ToolServer, text: str, *replies:
             pass
 
     async def charging() -> bool:
-        return sum(call["tool"] == "charge" for call in await shop.calls()) == charges
+        return [call["tool"] for call in await shop.calls()].count("charge") == charges
 
     await shop.delay(3)
     async with asyncio.timeout(SOON), asyncio.TaskGroup() as running:
