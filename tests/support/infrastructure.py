@@ -74,8 +74,9 @@ class Infrastructure:
         """Make a turn as if its gateway had died between storing and queueing it."""
         connection = await asyncpg.connect(self.dsn)
         await connection.execute(
-            "UPDATE turns SET status = 'queued', attempt = 0, output = NULL, completed_at = NULL WHERE id = $1", turn
+            "UPDATE turns SET status = 'queued', output = NULL, completed_at = NULL WHERE id = $1", turn
         )
+        await connection.execute("INSERT INTO open_turns (turn, tenant) VALUES ($1, 'default')", turn)
         await connection.close()
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}")

@@ -8,8 +8,10 @@
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
+    │   │   ├── RateLimitError       429
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
+    │   ├── BusyError            too many turns of a conversation have not ended
     │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
@@ -102,6 +104,14 @@ class TooLargeError(ApiError):
     type = "invalid_request_error"
 
 
+class RateLimitError(ApiError):
+    """Too much is under way; nothing was accepted, and the same request may be sent again later."""
+
+    status = 429
+    type = "rate_limit_error"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+
+
 class UnavailableError(ApiError):
     """Nothing was accepted; the same request may be sent again."""
 
@@ -116,6 +126,10 @@ class FencedError(TerminalError):
     def __init__(self, message: str, *, attempt: int = 0) -> None:
         super().__init__(message)
         self.attempt = attempt
+
+
+class BusyError(TerminalError):
+    """More turns of a conversation have not ended than another one may wait for."""
 
 
 class KeyTakenError(TerminalError):

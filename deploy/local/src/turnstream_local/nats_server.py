@@ -45,6 +45,7 @@ PERMISSIONS = {
     ),
     "worker": Permissions(
         publish=(
+            "turns.>",
             "events.>",
             "streams.answers.>",
             "$JS.API.CONSUMER.MSG.NEXT.TURNS.*",

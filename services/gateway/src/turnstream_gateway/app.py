@@ -91,7 +91,7 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     app.include_router(questions(Asking(bus, store, known_models, reader)))
     app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
     app.include_router(events(turns))
-    app.include_router(conversations(Conversations(store, reader)))
+    app.include_router(conversations(Conversations(bus, store, reader, settings.accept_patience)))
     app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
     app.include_router(inspect(app, Providers(bus, settings.models_ttl)))

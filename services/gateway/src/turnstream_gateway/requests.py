@@ -115,7 +115,17 @@ REFUSED = {
     "background_options": "A background response runs as soon as it can.",
 }
 # What is not asked of the model, or stands elsewhere in a turn's row.
-_NOT_KEPT = {"input", "conversation", "previous_response_id", "stream", "prompt", "instructions", "tools", "text"}
+_NOT_KEPT = {
+    "on_busy",
+    "input",
+    "conversation",
+    "previous_response_id",
+    "stream",
+    "prompt",
+    "instructions",
+    "tools",
+    "text",
+}
 
 
 class Question(Body):
@@ -191,6 +201,7 @@ class CreateResponse(CountTokens):
     max_output_tokens: Annotated[int, Field(ge=16)] | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
     # Llama Stack's limit of model calls in a turn. One is all that a turn makes.
+    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
     max_infer_iters: Annotated[int, Field(ge=1)] | None = None
     metadata: Metadata | None = None
     store: bool | None = None

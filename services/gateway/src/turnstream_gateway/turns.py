@@ -1,5 +1,6 @@
 """Accept turns and cancel them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,15 +9,17 @@ from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.errors import (
     BusUnavailableError,
+    BusyError,
     ConflictError,
     KeyTakenError,
     NotFoundError,
+    RateLimitError,
     UnavailableError,
 )
 from turnstream.ids import first_id, is_well_formed, new_id
 from turnstream.logs import log
-from turnstream.store import Store
-from turnstream.turns import Turn, response_resource
+from turnstream.store import LINE_LIMIT, Store
+from turnstream.turns import Accepted, Turn, response_resource
 from turnstream_gateway.models import Models
 from turnstream_gateway.pages import Page, ResponsesPage, behind, list_object
 from turnstream_gateway.questions import Asked, Questions
@@ -61,15 +64,18 @@ class Turns:
         asked = await self.questions.read(tenant, turn, body)
         relay = await self.relay(tenant, turn).__aenter__()
         try:
-            stored = await self._store(tenant, turn, body, asked, sent)
-            if stored == turn:
-                await self._enqueue(tenant, turn)
+            accepted = await self._store(tenant, turn, body, asked, sent)
+            if accepted.turn == turn:
+                if not accepted.ahead:
+                    await self._enqueue(tenant, turn)
+                elif body.on_busy in {"interrupt", "rollback"}:
+                    await self._end_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
                 return relay, True
         except BaseException:
             await relay.__aexit__(None, None, None)
             raise
         await relay.__aexit__(None, None, None)
-        return await self._join(tenant, stored), False
+        return await self._join(tenant, accepted.turn), False
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's, or was not to be stored."""
@@ -96,7 +102,9 @@ class Turns:
             if found.status != "cancelled":
                 raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
             cancelled = found
-        # The row decides. A worker that misses the signal finds out when it wants to finish.
+        if cancelled.attempt == 0 and cancelled.output is None:
+            await self._queue_cancelled(tenant, turn)
+        # The row decides. A worker that misses the signal finds out when it renews its lease, or wants to finish.
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
 
@@ -156,7 +164,7 @@ class Turns:
                 raise UnavailableError("The queue is not available. Try again.") from error
         return await self.resume(turn).__aenter__()
 
-    async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> str:
+    async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> Accepted:
         conversation, previous = body.conversation, body.previous_response_id
         try:
             stored = await self.store.accept(
@@ -169,10 +177,17 @@ class Turns:
                 previous=previous,
                 key=sent.key,
                 fingerprint=sent.fingerprint,
+                line_limit=0 if body.on_busy == "reject" else LINE_LIMIT,
             )
         except KeyTakenError as error:
             message = "This Idempotency-Key was used with another body. Use a new key for a new request."
             raise ConflictError(message, code="idempotency_key_reused") from error
+        except BusyError as error:
+            if body.on_busy == "reject":
+                message = f"A turn of conversation '{conversation}' has not ended."
+                raise ConflictError(message, code="conversation_busy", param="conversation") from error
+            message = f"More than {LINE_LIMIT} turns of conversation '{conversation}' have not ended. Try again later."
+            raise RateLimitError(message, code="conversation_busy", param="conversation") from error
         if stored:
             return stored
         if conversation:
@@ -184,6 +199,19 @@ class Turns:
             raise ConflictError(message, code="response_not_ended", param="previous_response_id")
         message = f"Previous response '{previous}' was not found."
         raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
+
+    async def _end_line(self, tenant: str, ahead: Sequence[str], *, keep: bool) -> None:
+        """End the turns that stand before one in its conversation."""
+        for turn in await self.store.cancel_line(tenant, ahead, keep=keep):
+            await self._queue_cancelled(tenant, turn)
+            await self.bus.signal(subjects.cancel(turn))
+
+    async def _queue_cancelled(self, tenant: str, turn: str) -> None:
+        """Let a worker end the log of a turn that was cancelled: one that waited for others is on no queue."""
+        try:
+            await self.bus.enqueue(tenant, turn, f"{turn}:cancelled", patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
 
     async def _enqueue(self, tenant: str, turn: str) -> None:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from turnstream.bus import Bus, Delivery
-from turnstream.errors import FencedError, ModelError, TurnstreamError
+from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
 from turnstream.ids import new_id
 from turnstream.logs import fault, log
 from turnstream.store import Store
@@ -28,6 +28,7 @@ TERMINAL_EVENTS = {
     "incomplete": "response.incomplete",
     "cancelled": "response.incomplete",
 }
+QUEUE_PATIENCE = 5  # seconds to try to queue a turn
 LEAST_DELAY = 0.1  # seconds before a message that could not be worked on comes again
 
 
@@ -75,6 +76,7 @@ class TurnRunner:
                 if not turn.stored:
                     await self.store.forget(turn)
                 await running.delivery.ack()
+                await self.store.close([turn.id])
             else:
                 await self.store.release(turn, running.owner)
                 await running.delivery.nak(0)
@@ -106,7 +108,7 @@ class TurnRunner:
         started = time.monotonic()
         if turn.output is None and turn.beginnings > self.settings.max_attempts:
             message = f"The turn was begun {self.settings.max_attempts} times and never ended."
-            turn = await self.store.finish(turn, _failed("max_attempts", message))
+            turn = await self._finish(turn, _failed("max_attempts", message))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -116,7 +118,7 @@ class TurnRunner:
             if outcome is None:
                 await event_log.flush()
                 return False
-            turn = await self.store.finish(turn, outcome)
+            turn = await self._finish(turn, outcome)
         output.announce(turn.output or [])
         output.close_left_open()
         event_log.append(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
@@ -131,6 +133,16 @@ class TurnRunner:
             ms=round((time.monotonic() - started) * 1000),
         )
         return True
+
+    async def _finish(self, turn: Turn, outcome: Outcome) -> Turn:
+        """End a turn in the store, and queue the one that waited for it."""
+        ended, following = await self.store.finish(turn, outcome)
+        if following:
+            try:
+                await self.bus.enqueue(turn.tenant, following, f"{following}:released", patience=QUEUE_PATIENCE)
+            except BusUnavailableError as error:
+                log.warning("turn.not_queued", turn=following, error=str(error))  # the reconciler finds it
+        return ended
 
     async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
         if turn.attempt == 1:  # nobody can have written to it

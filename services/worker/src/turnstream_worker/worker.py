@@ -76,8 +76,12 @@ class Worker:
             except StoreUnavailableError:
                 continue  # nobody else can claim them either
             for one in running:
-                if one.owner in held and one.owner not in ours and one.engine and not one.engine.done():
+                if one.owner not in held or not one.engine or one.engine.done():
+                    continue
+                if one.owner not in ours:
                     one.stop(StopReason.LOST)
+                elif ours[one.owner]:
+                    one.stop(StopReason.CANCELLED)
 
     def _on_cancel(self, subject: str) -> None:
         turn = subject.rpartition(".")[2]
