@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from support.infrastructure import Infrastructure, embedded
+from support.nats_cluster import clustered
 
 from chaos.faults import LONG
 from chaos.fleet import running
@@ -18,6 +19,7 @@ from chaos.run import Plan, Report, run
 SECONDS = 600.0
 CLIENTS = 10
 PATIENCE = 120.0  # seconds
+CLUSTERED = 0.3  # of the time is spent with a cluster of NATS servers
 
 
 async def chaos(seed: str, seconds: float) -> Report:
@@ -27,13 +29,16 @@ async def chaos(seed: str, seconds: float) -> Report:
     def note(what: str) -> None:
         print(f"{monotonic() - begun:7.1f}  {what}", flush=True)
 
-    async with (
-        embedded() as infrastructure,
-        running(infrastructure, note, workers=3, gateways=2, network=True) as fleet,
-    ):
-        report = await run(fleet, Plan(seed, seconds, LONG, CLIENTS, PATIENCE))
-        if report.findings:
-            print(f"logs: {_kept(infrastructure)}")
+    report = Report()
+    for servers, part, network in ((embedded, 1 - CLUSTERED, True), (clustered, CLUSTERED, False)):
+        async with (
+            servers() as infrastructure,
+            running(infrastructure, note, workers=3, gateways=2, network=network) as fleet,
+        ):
+            found = await run(fleet, Plan(f"{seed}-{servers.__name__}", seconds * part, LONG, CLIENTS, PATIENCE))
+            if found.findings:
+                note(f"logs: {_kept(infrastructure)}")
+            report += found
     return report
 
 

@@ -11,7 +11,7 @@ from support.reader import NOTHING, tally
 from chaos.record import Posted, Reading, Record, Talk
 
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
-WIPED = {"events_expired"}  # codes that tell a reader that what it reads is no longer kept
+WIPED = {"events_expired", "events_lost"}  # codes that tell a reader that what it reads is no longer kept
 
 type Kind = Literal["lost", "repeated", "open", "side-effects-repeated"]
 KINDS: tuple[Kind, ...] = ("lost", "repeated", "open", "side-effects-repeated")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,11 +11,14 @@ from random import Random
 from time import monotonic
 
 import psutil
-from support.infrastructure import Server
+from support.infrastructure import ACK_WAIT, Server
+from support.nats_cluster import Clustered, NatsCluster
 
 from chaos.fleet import Fleet
 from chaos.network import Proxy
 from chaos.recovery import Kill
+from turnstream.provision import ProvisionSettings, provision
+from turnstream.subjects import EVENTS, TURNS
 from turnstream_local.child import Child
 
 TWO_AT_ONCE = 0.15  # how often
@@ -52,33 +56,46 @@ class Faults:
     pace: Pace
     kills: list[Kill] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    wiped: bool = False  # whether NATS has lost all that it held
 
     async def run(self) -> None:
         """Break and heal, with a rest in between; return when all is healed."""
-        menu = self.menu()
-        while not self.stop.is_set():
-            chosen = [self.rng.choice(menu)]
-            if self.rng.random() < TWO_AT_ONCE:
-                chosen.append(self.rng.choice([fault for fault in menu if fault.target != chosen[0].target]))
+        deck: list[Fault] = []
+        while not await self._rest():
+            deck = deck or self._shuffled()
+            chosen = [deck.pop()]
+            others = [fault for fault in deck if fault.target != chosen[0].target]
+            if others and self.rng.random() < TWO_AT_ONCE:
+                chosen.append(others[-1])
+                deck.remove(others[-1])
             begun = monotonic()
             self.fleet.note(" and ".join(f"{fault.name} {fault.target}" for fault in chosen))
             await asyncio.gather(*(fault.run() for fault in chosen))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.rng.uniform(*self.pace.between)):
-                    await self.stop.wait()
             if chosen[0].timed and len(chosen) == 1:
-                self.kills.append(Kill(begun, until=monotonic()))
+                self.kills.append(Kill(begun, until=monotonic() + self.pace.between[1]))
 
-    def menu(self) -> list[Fault]:
-        """List every fault; what stands in it twice is chosen twice as often."""
-        menu = []
+    async def _rest(self) -> bool:
+        """Let everything recover for a while, or until the stop; return whether it has come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.rng.uniform(*self.pace.between)):
+                return await self.stop.wait()
+        return False
+
+    def _shuffled(self) -> list[Fault]:
+        """Return every fault once, so that none is left out for long, and workers' kills, which are timed, twice."""
+        menu: list[Fault] = []
         for worker in self.fleet.workers:
             menu += 2 * [self._kill_fault(worker, timed=True)] + self._process_faults(worker)
         for gateway in self.fleet.gateways:
             menu += [self._kill_fault(gateway.child), *self._process_faults(gateway.child)]
         infrastructure = self.fleet.infrastructure
-        menu += self._server_faults("nats", infrastructure.nats)
         menu += self._server_faults("postgres", infrastructure.postgres)
+        if isinstance(infrastructure, Clustered):
+            menu += [self._leader_fault(infrastructure.cluster, stream) for stream in (EVENTS.name, TURNS.name)]
+        else:
+            menu += self._server_faults("nats", infrastructure.nats)
+            if not self.wiped:
+                menu.append(Fault("nats", "wipe", self._wipe))
         if self.fleet.proxies:
             menu += [
                 Fault("network", "reset", self._reset),
@@ -86,6 +103,7 @@ class Faults:
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
             ]
+        self.rng.shuffle(menu)
         return menu
 
     # Workers and gateways, which their keepers start again
@@ -133,6 +151,26 @@ class Faults:
             await asyncio.sleep(self.rng.uniform(*self.pace.down))
         finally:
             await server.start()
+
+    def _leader_fault(self, cluster: NatsCluster, stream: str) -> Fault:
+        async def run() -> None:
+            leader = await cluster.leader(stream)
+            fault = self.rng.choice(self._server_faults(leader.name, leader))
+            self.fleet.note(f"{fault.name} {fault.target}")
+            await fault.run()
+
+        return Fault("nats", f"break the leader of {stream} in", run)
+
+    async def _wipe(self) -> None:
+        self.wiped = True
+        infrastructure = self.fleet.infrastructure
+        await infrastructure.nats.kill()
+        shutil.rmtree(infrastructure.folder / "nats" / "store")
+        await infrastructure.nats.start()
+        settings = ProvisionSettings(
+            nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
+        )
+        await provision(settings, asyncio.Event())
 
     # The network of one worker
 

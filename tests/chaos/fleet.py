@@ -46,6 +46,11 @@ class Fleet:
         """The gateways' addresses."""
         return [gateway.url for gateway in self.gateways]
 
+    @property
+    def children(self) -> list[Child]:
+        """All that is kept running."""
+        return [*self.workers, *(gateway.child for gateway in self.gateways)]
+
     async def keep(self, child: Child) -> None:
         """Start a process again whenever it has ended, as a supervisor does."""
         while True:
@@ -69,6 +74,13 @@ class Fleet:
         except TimeoutError:
             self.note(f"{child.name} did not end on SIGTERM, and is killed")
             os.kill(pid, signal.SIGKILL)
+
+    async def healed(self, within: float) -> None:
+        """Wait until everything runs again, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while any(child.pid is None for child in self.children):  # noqa: ASYNC110 - their keepers start them
+                    await asyncio.sleep(0.1)
 
     async def _starts(self, child: Child) -> bool:
         try:
@@ -97,10 +109,7 @@ async def running(
             }
         fleet.workers = [await deployment.worker(embedded=False, **SETTINGS, **place) for place in places]
         fleet.gateways = [await deployment.gateway(**SETTINGS) for _ in range(gateways)]
-        keepers = [
-            asyncio.create_task(fleet.keep(child), name=f"keep {child.name}")
-            for child in (*fleet.workers, *(gateway.child for gateway in fleet.gateways))
-        ]
+        keepers = [asyncio.create_task(fleet.keep(child), name=f"keep {child.name}") for child in fleet.children]
         try:
             yield fleet
         finally:
@@ -110,11 +119,3 @@ async def running(
             for result in results:
                 if not isinstance(result, asyncio.CancelledError):
                     note(f"a keeper broke: {result!r}")
-
-
-async def heal(fleet: Fleet, within: float) -> None:
-    """Wait until everything runs, for so many seconds at most."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            while any(child.pid is None for child in fleet.workers):  # noqa: ASYNC110 - their keepers start them
-                await asyncio.sleep(0.1)

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import batched
 from random import Random
 from typing import Self
 
@@ -16,7 +15,8 @@ from chaos.load import Load
 from chaos.record import Posted, Record
 from chaos.recovery import percentile, recoveries
 
-AT_ONCE = 8  # turns that are looked at together in the end
+AT_ONCE = 32  # turns that are looked at together in the end
+LOOK = 15.0  # seconds that it may take to read a turn once more
 
 
 @dataclass
@@ -64,31 +64,32 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
         faults.stop.set()
         await breaking
         load.stop.set()
+        await fleet.healed(plan.patience)
         fleet.note("peace")
         with suppress(TimeoutError):
             async with asyncio.timeout(plan.patience):
                 await loading
         fleet.note("looking at every turn")
-        await _look(client, record, plan.patience)
+        record.wiped = faults.wiped
+        await look(client, record)
     return Report(len(record.turns), audit(record), recoveries(record.turns, faults.kills))
 
 
-async def _look(client: Client, record: Record, patience: float) -> None:
-    """Read every turn once more, and what is stored of it."""
+async def look(client: Client, record: Record) -> None:
+    """Read every turn once more, and all that is stored."""
+    places = asyncio.Semaphore(AT_ONCE)
+    await asyncio.gather(*(_look_at(client, posted, places) for posted in record.turns))
     rng = Random(0)
-    for some in batched(record.turns, AT_ONCE):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience), asyncio.TaskGroup() as looks:
-                for posted in some:
-                    if posted.id:
-                        looks.create_task(_look_at(client, posted))
     for talk in record.talks:
         talk.items = await client.list_all(rng, f"/v1/conversations/{talk.id}/items")
     record.listed = await client.list_all(rng, "/v1/responses")
 
 
-async def _look_at(client: Client, posted: Posted) -> None:
+async def _look_at(client: Client, posted: Posted, places: asyncio.Semaphore) -> None:
     rng = Random(posted.key)
-    posted.stored = await client.retrieve(posted, rng)
-    await client.follow(posted, posted.whole, rng)
-    posted.stored = await client.retrieve(posted, rng)
+    if posted.id:
+        async with places:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await client.follow(posted, posted.whole, rng)
+            posted.stored = await client.retrieve(posted, rng)
