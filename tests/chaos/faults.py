@@ -33,8 +33,8 @@ class Pace:
     between: tuple[float, float]  # two faults
 
 
-LONG = Pace(down=(0, 6), pause=(1, 30), between=(3, 8))
-SHORT = Pace(down=(0, 1), pause=(1, 3), between=(1.5, 2.5))
+LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(3, 8))
+SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1.5, 2.5))
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Faults:
             async with asyncio.timeout(self.rng.uniform(*self.pace.between)):
                 return await self.stop.wait()
         return False
+
+    def _time(self, bounds: tuple[float, float]) -> float:
+        """Return a time between bounds, in seconds: more often a short one, since each length is as telling."""
+        shortest, longest = bounds
+        return shortest * (longest / shortest) ** self.rng.random()
 
     def _shuffled(self) -> list[Fault]:
         """Return every fault once, so that none is left out for long, and workers' kills, which are timed, twice."""
@@ -130,7 +135,7 @@ class Faults:
             for process in processes:
                 process.suspend()
             try:
-                await asyncio.sleep(self.rng.uniform(*self.pace.pause))
+                await asyncio.sleep(self._time(self.pace.pause))
             finally:
                 for process in processes:
                     with suppress(psutil.NoSuchProcess):
@@ -148,7 +153,7 @@ class Faults:
     async def _take_down(self, server: Server, how: Callable[[], Awaitable[object]]) -> None:
         await how()
         try:
-            await asyncio.sleep(self.rng.uniform(*self.pace.down))
+            await asyncio.sleep(self._time(self.pace.down))
         finally:
             await server.start()
 
@@ -182,7 +187,7 @@ class Faults:
         async with self._healed(self._some_proxies()) as proxies:
             for proxy in proxies:
                 how(proxy)
-            await asyncio.sleep(self.rng.uniform(*self.pace.pause))
+            await asyncio.sleep(self._time(self.pace.pause))
             if self.rng.random() < 1 / 2:  # else what was held back arrives
                 for proxy in proxies:
                     proxy.reset()
