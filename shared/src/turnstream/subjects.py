@@ -86,3 +86,8 @@ def live(tenant: str, turn: str) -> str:
 def cancel(turn: str) -> str:
     """Return the subject that tells a turn's worker to stop it."""
     return f"control.cancel.{turn}"
+
+
+def reader(turn: str) -> str:
+    """Return the subject that who reads a turn is present on, if the turn ends with its readers."""
+    return f"control.reader.{turn}"

@@ -16,6 +16,8 @@ type Message = dict[str, Any]
 _ROLES = {"developer": "system"}
 OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 SUMMARY = "A summary of the conversation so far, in place of its messages:\n\n"
+DENIED = "The user did not allow this call, and it was not run."
+NOT_DECIDED = "This call waits for the user to allow it, and was not run."
 ATTACHED = "What the tool call {call} returned besides its text:"
 
 
@@ -35,6 +37,7 @@ class Reader:
         messages: list[Message] = []
         asked_at = max((place for place, item in enumerate(items) if item.get("role") == "user"), default=-1)
         calls: set[str] = set()
+        approvals = _approvals(items)
         # What a tool returned besides text stands behind the outputs of all calls that were made together.
         attached: list[Message] = []
         for place, item in enumerate(items):
@@ -55,6 +58,14 @@ class Reader:
                         message = f"No tool call was found for the output with call_id '{item['call_id']}'."
                         raise ModelError(message, code="invalid_prompt", status=400)
                     _add_output(item, messages, attached)
+                case "mcp_call" if item.get("approval_request_id") is None:
+                    _add_exchange(messages, item["id"], item["name"], item["arguments"], _returned(item))
+                case "mcp_approval_request":
+                    decided = approvals.get(item["id"], NOT_DECIDED)
+                    _add_exchange(messages, item["id"], item["name"], item["arguments"], decided)
+                case "web_search_call" if item["action"].get("query") is not None:
+                    arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
+                    _add_exchange(messages, item["id"], "web_search", arguments, _found(item))
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
         return messages + attached
@@ -70,6 +81,38 @@ class Reader:
             message = "A compaction item was not made here, or was changed."
             raise ModelError(message, code="invalid_prompt", status=400)
         return summary
+
+
+def _add_exchange(messages: list[Message], call: str, name: str, arguments: str, returned: str) -> None:
+    """Add a call of a tool that Turnstream has run, and what it returned."""
+    function = {"name": name, "arguments": _as_json(arguments)}
+    _caller(messages).setdefault("tool_calls", []).append({"id": call, "type": "function", "function": function})
+    messages.append({"role": "tool", "tool_call_id": call, "content": returned})
+
+
+def _approvals(items: list[Item]) -> dict[str, str]:
+    """Return what became of the calls that a person was asked about, by the ids of the requests."""
+    decided = {}
+    for item in items:
+        if item["type"] == "mcp_approval_response":
+            reason = f" They said: {item['reason']}" if item.get("reason") else ""
+            decided[item["approval_request_id"]] = NOT_DECIDED if item["approve"] else DENIED + reason
+        elif item["type"] == "mcp_call" and item.get("approval_request_id"):
+            decided[item["approval_request_id"]] = _returned(item)
+    return decided
+
+
+def _returned(item: Item) -> str:
+    error = item.get("error")
+    if error is None:
+        return item.get("output") or ""
+    return error if isinstance(error, str) else orjson.dumps(error).decode()
+
+
+def _found(item: Item) -> str:
+    if item.get("error"):
+        return str(item["error"])
+    return orjson.dumps(item.get("results") or []).decode()
 
 
 def _add_message(item: Item, messages: list[Message]) -> None:
