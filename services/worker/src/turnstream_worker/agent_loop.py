@@ -36,7 +36,7 @@ class AgentLoop:
     settings: WorkerSettings
 
     async def run(self, approved: Sequence[Item]) -> Outcome | None:
-        """Run until the turn ends, `approved` calls first; return None at the end of a step if it is to go on elsewhere.
+        """Run until the turn ends, `approved` calls first; return None if it is to go on elsewhere.
 
         Raises ModelError if the model fails.
         """
@@ -52,7 +52,9 @@ class AgentLoop:
             if outcome:
                 return outcome
         # A client's own tools, or a person, have to say something before it goes on.
-        return Outcome("completed", [*made_so_far(self.journal, self.output), *self.journal.held], usage=self.journal.usage.shown())
+        return Outcome(
+            "completed", [*made_so_far(self.journal, self.output), *self.journal.held], usage=self.journal.usage.shown()
+        )
 
     @property
     def _runs(self) -> ToolRuns:
@@ -143,9 +145,7 @@ class AgentLoop:
 def approved_by(responses: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     """Return the requests among items that these responses approve."""
     approvals = {
-        item["approval_request_id"]
-        for item in responses
-        if item["type"] == "mcp_approval_response" and item["approve"]
+        item["approval_request_id"] for item in responses if item["type"] == "mcp_approval_response" and item["approve"]
     }
     return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approvals]
 

@@ -31,7 +31,9 @@ class Answer:
     """The answer to one chat completion."""
 
     def __init__(self, asked: dict[str, Any], output: Output, *, limit: int) -> None:
-        self._calls_limit = 1 if asked.get("parallel_tool_calls") is False else CALLS_LIMIT
+        self._calls_limit = min(
+            asked.get("max_tool_calls", CALLS_LIMIT), 1 if asked.get("parallel_tool_calls") is False else CALLS_LIMIT
+        )
         self._logprobs = wants_logprobs(asked)
         self._output = output
         self._limit = limit  # characters
@@ -76,7 +78,9 @@ class Answer:
         """The calls that it makes, each with an id; none of an answer that was cut off."""
         if self.reason:
             return []
-        return [replace(call, id=call.id[:CALL_ID_LIMIT] or new_id("call_")) for call in self._calls[: self._calls_limit]]
+        return [
+            replace(call, id=call.id[:CALL_ID_LIMIT] or new_id("call_")) for call in self._calls[: self._calls_limit]
+        ]
 
     @property
     def reason(self) -> str | None:
@@ -114,7 +118,7 @@ class Answer:
         return call
 
 
-def client_call(call: Call, custom: bool, turn: str) -> Item:  # noqa: FBT001 - of two kinds of tools
+def client_call(call: Call, custom: bool, turn: str) -> Item:
     """Return a call of a tool that the client runs, as an item."""
     named = {"call_id": call.id, "name": call.name}
     if custom:

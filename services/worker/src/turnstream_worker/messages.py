@@ -58,16 +58,10 @@ class Reader:
                         message = f"No tool call was found for the output with call_id '{item['call_id']}'."
                         raise ModelError(message, code="invalid_prompt", status=400)
                     _add_output(item, messages, attached)
-                case "mcp_call" if item.get("approval_request_id") is None:
-                    _add_exchange(messages, item["id"], item["name"], item["arguments"], _returned(item))
-                case "mcp_approval_request":
-                    decided = approvals.get(item["id"], NOT_DECIDED)
-                    _add_exchange(messages, item["id"], item["name"], item["arguments"], decided)
-                case "web_search_call" if item["action"].get("query") is not None:
-                    arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
-                    _add_exchange(messages, item["id"], "web_search", arguments, _found(item))
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
+                case _:
+                    _add_exchange(item, approvals, messages)
         return messages + attached
 
     def _thought(self, item: Item) -> str:
@@ -83,11 +77,21 @@ class Reader:
         return summary
 
 
-def _add_exchange(messages: list[Message], call: str, name: str, arguments: str, returned: str) -> None:
-    """Add a call of a tool that Turnstream has run, and what it returned."""
+def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]) -> None:
+    """Add the call of a tool that Turnstream runs, and what it returned; nothing for any other item."""
+    match item["type"]:
+        case "mcp_call" if item.get("approval_request_id") is None:
+            name, arguments, returned = item["name"], item["arguments"], _returned(item)
+        case "mcp_approval_request":
+            name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
+        case "web_search_call" if item["action"].get("query") is not None:
+            name, returned = "web_search", _found(item)
+            arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
+        case _:
+            return
     function = {"name": name, "arguments": _as_json(arguments)}
-    _caller(messages).setdefault("tool_calls", []).append({"id": call, "type": "function", "function": function})
-    messages.append({"role": "tool", "tool_call_id": call, "content": returned})
+    _caller(messages).setdefault("tool_calls", []).append({"id": item["id"], "type": "function", "function": function})
+    messages.append({"role": "tool", "tool_call_id": item["id"], "content": returned})
 
 
 def _approvals(items: list[Item]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from turnstream.logs import log
 from turnstream.turns import Item, Turn
 from turnstream_worker.answer import Answer
 from turnstream_worker.chat_request import chat_request
-from turnstream_worker.messages import Message, Reader
+from turnstream_worker.messages import Reader
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
@@ -64,7 +64,8 @@ class ModelCalls:
         while True:
             answer = Answer(asked, output, limit=self.settings.max_output)
             try:
-                await self._stream(turn, asked, self._reader(turn).messages(items), answer, output, usage)
+                request = chat_request(asked, self._reader(turn).messages(items))
+                await self._stream(turn, request, answer, output, usage)
             except ModelError as error:
                 if output.size > shown:
                     raise
@@ -83,10 +84,8 @@ class ModelCalls:
             finally:
                 usage.add(answer.usage)
 
-    async def _stream(  # noqa: PLR0913 - a call's parts
-        self, turn: Turn, asked: dict[str, Any], messages: list[Message], answer: Answer, output: Output, usage: Usage
-    ) -> None:
-        async for chunks in self.stack.chat(chat_request(asked, messages)):
+    async def _stream(self, turn: Turn, request: dict[str, Any], answer: Answer, output: Output, usage: Usage) -> None:
+        async for chunks in self.stack.chat(request):
             for chunk in chunks:
                 answer.think(chunk)
                 if answer.ends_thoughts(chunk):

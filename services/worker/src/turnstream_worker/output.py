@@ -159,8 +159,8 @@ class Output:
         if item["type"] in TOOL_EVENTS:
             # A search that failed has no event of its own.
             end = "failed" if item.get("error") is not None and item["type"] != "web_search_call" else "completed"
-            place = {"item_id": item["id"], "output_index": opened.index}
-            self._send_once(opened.sent, f"{TOOL_EVENTS[item['type']][0]}.{end}", **place)
+            kind = f"{TOOL_EVENTS[item['type']][0]}.{end}"
+            self._send_once(opened.sent, kind, item_id=item["id"], output_index=opened.index)
         self._log.append("response.output_item.done", output_index=opened.index, item=item, **self._of_response)
         self._state.done.add(item["id"])
 
@@ -174,15 +174,15 @@ class Output:
         self._send_once(part.sent, f"{kind.part_events}.done", **part.place, part=whole)
 
     def _send_beginning(self, opened: OpenItem, item: Item) -> None:
-        place = {"item_id": item["id"], "output_index": opened.index}
+        place: dict[str, Any] = {"item_id": item["id"], "output_index": opened.index}
         if item["type"] in TOOL_EVENTS:
             events, *states = TOOL_EVENTS[item["type"]]
             for state in states:
                 self._send_once(opened.sent, f"{events}.{state}", **place)
         if item["type"] in CALLS:
-            name, events = CALLS[item["type"]]
-            self._send_once(opened.sent, f"{events}.delta", **place, delta=item[name])
-            self._send_once(opened.sent, f"{events}.done", **place, **{name: item[name]})
+            field, events = CALLS[item["type"]]
+            self._send_once(opened.sent, f"{events}.delta", **place, delta=item[field])
+            self._send_once(opened.sent, f"{events}.done", **place, **{field: item[field]})
 
     def _send_once(self, sent: set[str], kind: str, **fields: Any) -> None:
         """Send an event of which there is one, unless the log has it: a dead attempt may have got so far."""

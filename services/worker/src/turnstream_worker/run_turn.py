@@ -51,7 +51,7 @@ class Running:
     owner: str = field(default_factory=lambda: new_id("claim_"))
     leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
-    engine: asyncio.Task[Outcome] | None = None
+    engine: asyncio.Task[Outcome | None] | None = None
 
     def stop(self, reason: StopReason) -> None:
         """Stop the engine at its next await; the first reason counts."""
