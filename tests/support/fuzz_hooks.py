@@ -22,6 +22,13 @@ def map_path_parameters(_: schemathesis.HookContext, path_parameters: dict[str, 
 
 
 @schemathesis.hook
+def map_headers(_: schemathesis.HookContext, headers: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Let what is sent along for providers be JSON, at times."""
+    name = "x-llamastack-provider-data"
+    return headers if headers is None or name not in headers or _chance(headers) % 2 else {**headers, name: '{"a": 1}'}
+
+
+@schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     """Let what is asked of a model name the one that is there; let a turn have an input, and follow what has been."""
     if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not 1 <= len(body["model"]) <= 256:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Protocol
 
 import asyncpg
@@ -61,6 +62,17 @@ class Infrastructure:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
 
+    async def provision(self, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000) -> None:
+        """Take the provisioning step, with a queue of this depth."""
+        settings = ProvisionSettings(
+            nats_url=self.nats_url("provision"),
+            postgres_dsn=self.dsn,
+            ack_wait=ACK_WAIT,
+            queue_depth_per_tenant=queue_depth_per_tenant,
+            queue_depth=queue_depth,
+        )
+        await provision(settings, asyncio.Event())
+
     async def expire(self, turn: str, *, keep: int) -> None:
         """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
         connection = await asyncpg.connect(self.dsn)
@@ -69,6 +81,17 @@ class Infrastructure:
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
+
+    async def wipe(self) -> None:
+        """Kill NATS, and let it come back on an empty disk, provisioned anew."""
+        await self.lose_streams()
+        await self.provision()
+
+    async def lose_streams(self) -> None:
+        """Kill NATS, and let it come back on an empty disk."""
+        await self._nats.kill()
+        rmtree(self._nats.store)
+        await self._nats.start()
 
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""
@@ -83,8 +106,7 @@ class Infrastructure:
         # A queue that is made anew has not seen the turn's message id.
         await client.jetstream().delete_stream("TURNS")
         await client.close()
-        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
-        await provision(settings, asyncio.Event())
+        await self.provision()
 
 
 @asynccontextmanager
@@ -94,10 +116,7 @@ async def embedded() -> AsyncIterator[Infrastructure]:
         infrastructure = Infrastructure(folder)
         await asyncio.gather(infrastructure.nats.start(), infrastructure.postgres.start())
         try:
-            settings = ProvisionSettings(
-                nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
-            )
-            await provision(settings, asyncio.Event())
+            await infrastructure.provision()
             yield infrastructure
         finally:
             await asyncio.gather(infrastructure.nats.kill(), infrastructure.postgres.kill())

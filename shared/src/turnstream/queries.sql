@@ -95,7 +95,8 @@ WITH held AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
         output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
-        completed_at = coalesce(completed_at, now()), secrets = NULL
+        completed_at = coalesce(completed_at, now()),
+        secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
     RETURNING id, conversation, status, completed_at, kept

@@ -13,7 +13,9 @@ from turnstream.errors import (
     ConflictError,
     KeyTakenError,
     NotFoundError,
+    QueueFullError,
     RateLimitError,
+    StoreUnavailableError,
     UnavailableError,
 )
 from turnstream.ids import first_id, is_well_formed, new_id
@@ -70,7 +72,7 @@ class Turns:
             accepted = await self._store(tenant, turn, body, asked, sent)
             if accepted.turn == turn:
                 if not accepted.ahead:
-                    await self._enqueue(tenant, turn)
+                    await self.enqueue(tenant, turn)
                 elif body.on_busy in {"interrupt", "rollback"}:
                     await self._end_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
                 return relay, True
@@ -79,6 +81,35 @@ class Turns:
             raise
         await relay.__aexit__(None, None, None)
         return await self._join(tenant, accepted.turn), False
+
+    async def enqueue(self, tenant: str, turn: str) -> None:
+        """Queue a turn that was just stored, or take it back.
+
+        Raises RateLimitError if the queue is full and UnavailableError if it does not answer.
+        """
+        try:
+            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.refused", turn=turn, error=str(error))
+            await self._take_back(tenant, turn)
+            if isinstance(error, QueueFullError):
+                message = "Too many turns are queued or running, and this one was not accepted. Try again later."
+                raise RateLimitError(message, code="queue_full") from error
+            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+
+    async def enqueue_again(self, turn: Turn) -> None:
+        """Queue a turn that was accepted before, whose gateway may have died before it was queued.
+
+        If it was, the same message id queues it once. Raises UnavailableError if the queue does not answer.
+        """
+        if turn.attempt or turn.ended:
+            return
+        try:
+            await self.bus.enqueue(turn.tenant, turn.id, turn.id, patience=self.settings.accept_patience)
+        except QueueFullError as error:
+            log.warning("turn.not_queued", turn=turn.id, error=str(error))  # a worker finds it and queues it
+        except BusUnavailableError as error:
+            raise UnavailableError("The queue is not available. Try again.") from error
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's, or was not to be stored."""
@@ -159,12 +190,7 @@ class Turns:
     async def _join(self, tenant: str, begun: str) -> Relay:
         """Return the relay of a turn that the same request began before, entered."""
         turn = await self.accepted(tenant, begun)
-        if turn.attempt == 0 and not turn.ended:
-            # Its gateway may have died before it was queued; if it was, the same message id queues it once.
-            try:
-                await self.bus.enqueue(tenant, begun, begun, patience=self.settings.accept_patience)
-            except BusUnavailableError as error:
-                raise UnavailableError("The queue is not available. Try again.") from error
+        await self.enqueue_again(turn)
         return await self.resume(turn).__aenter__()
 
     async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> Accepted:
@@ -217,13 +243,18 @@ class Turns:
         except BusUnavailableError as error:
             log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
 
-    async def _enqueue(self, tenant: str, turn: str) -> None:
+    async def _take_back(self, tenant: str, turn: str) -> None:
+        """Undo that a turn was stored; raise UnavailableError with a code of its own if that cannot be done either."""
         try:
-            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
-        except BusUnavailableError as error:
-            log.warning("turn.refused", turn=turn, error=str(error))
             # The message may have been stored all the same: then it finds no turn, or one that must not go on.
             if not await self.store.withdraw(turn):
                 await self.store.cancel(tenant, turn)
                 await self.bus.signal(subjects.cancel(turn))
-            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+        except StoreUnavailableError as error:
+            # It may run once both are back. To say that it was refused would have it run twice.
+            log.error("turn.uncertain", turn=turn, error=str(error))
+            message = (
+                f"Whether response '{turn}' was accepted is not known, so it may run later. Look for it, or send the "
+                "same request as a retry, which joins it."
+            )
+            raise UnavailableError(message, code="acceptance_unknown") from error
