@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from time import monotonic
 
@@ -19,6 +20,7 @@ from chaos.run import Plan, Report, run
 SECONDS = 600.0
 CLIENTS = 10
 PATIENCE = 120.0  # seconds
+SHOWN = 40  # findings
 CLUSTERED = 0.3  # of the time is spent with a cluster of NATS servers
 
 
@@ -54,8 +56,10 @@ def main() -> int:
     seed = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
     print(f"CHAOS_SEED={seed}", flush=True)
     report = asyncio.run(chaos(seed, float(os.environ.get("CHAOS_SECONDS") or SECONDS)))
-    for finding in report.findings:
+    for finding in report.findings[:SHOWN]:
         print(f"{finding.kind}: {finding.turn}: {finding.what}")
+    for (kind, what), times in Counter((finding.kind, finding.what) for finding in report.findings).most_common(SHOWN):
+        print(f"{times:6d} times {kind}: {what}")
     print(report.line())
     return 1 if report.findings else 0
 

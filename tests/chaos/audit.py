@@ -9,6 +9,7 @@ from support.event_order import disorder
 from support.reader import NOTHING, tally
 
 from chaos.record import Posted, Reading, Record, Talk
+from turnstream.turns import Item
 
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
 WIPED = {"events_expired", "events_lost"}  # codes that tell a reader that what it reads is no longer kept
@@ -50,18 +51,22 @@ def _turn(posted: Posted, *, wiped: bool) -> Iterator[Finding]:
         return
     if posted.stored["status"] not in posted.may_end:
         yield Finding("lost", posted.name, f"it ended as {posted.stored['status']}: {posted.stored['error']}")
-    yield from _tokens(posted)
+    if posted.stored["status"] == "completed":
+        yield from _tokens(posted)
     for reading in (*posted.readings, posted.whole):
         if reading.error in WIPED and wiped:
             continue  # it was told so; what is stored has been looked at
         if reading.error:
             yield Finding("lost", posted.name, f"a reader was told {reading.error}")
-        yield from _reading(posted, reading)
+        if reading.events:
+            yield from _reading(posted, reading)
+        else:
+            yield Finding("open", posted.name, "a reader got nothing at all")
 
 
 def _tokens(posted: Posted) -> Iterator[Finding]:
     assert posted.stored
-    if posted.tokens is None or posted.stored["status"] != "completed":
+    if posted.tokens is None:
         return
     messages = [item for item in posted.stored["output"] if item["type"] == "message"]
     said = len(messages[-1]["content"][0]["text"].split()) if messages else 0
@@ -87,9 +92,9 @@ def _reading(posted: Posted, reading: Reading) -> Iterator[Finding]:
         yield Finding("lost", posted.name, "its last event and what is stored do not agree")
     if posted.whole.ended and reading.events != posted.whole.events:
         yield Finding("lost", posted.name, "two readers read different events")
-    for item in reading.response["output"]:
-        if item["type"] == "message" and reading.text_of(item["id"]) != item["content"][0]["text"]:
-            yield Finding("lost", posted.name, "the deltas do not add up to its text")
+    messages = (item for item in reading.response["output"] if item["type"] == "message")
+    if any(reading.text_of(item["id"]) != item["content"][0]["text"] for item in messages):
+        yield Finding("lost", posted.name, "the deltas do not add up to its text")
 
 
 # Conversations, and all that there is
@@ -97,9 +102,8 @@ def _reading(posted: Posted, reading: Reading) -> Iterator[Finding]:
 
 def _talk(talk: Talk) -> Iterator[Finding]:
     items = Counter(item["id"] for item in talk.items or ())
-    asked = Counter(
-        item["content"][0]["text"] for item in talk.items or () if item.get("role") == "user" and item["content"]
-    )
+    asked = Counter(map(_text, talk.items or ()))
+    order = [item["id"] for item in talk.items or ()]
     for posted in talk.turns:
         ended = posted.stored if posted.stored and posted.stored.get("status") == "completed" else None
         if ended is None:
@@ -112,6 +116,17 @@ def _talk(talk: Talk) -> Iterator[Finding]:
             if times != 1:
                 kind: Kind = "lost" if times == 0 else "repeated"
                 yield Finding(kind, posted.name, f"its {name} is {times} times in conversation {talk.id}")
+        made = [item["id"] for item in ended["output"]]
+        first = order.index(made[0]) if made and made[0] in order else 0
+        if made and order[first : first + len(made)] != made:
+            yield Finding("lost", posted.name, f"its items stand apart in conversation {talk.id}")
+        elif made and talk.items and _text(talk.items[first - 1]) != posted.body["input"]:
+            yield Finding("lost", posted.name, f"its answer is not behind its question in conversation {talk.id}")
+
+
+def _text(item: Item) -> str:
+    """Return what a user's message says."""
+    return str(item["content"][0]["text"]) if item.get("role") == "user" else ""
 
 
 def _listed(record: Record) -> Iterator[Finding]:
@@ -136,13 +151,17 @@ def _listed(record: Record) -> Iterator[Finding]:
 
 
 def _side_effects(record: Record) -> Iterator[Finding]:
-    """Find charges that were executed twice: by the key of their call, or by their order."""
-    for by in ("key", "order"):
-        executed = Counter(
-            execution["key"] if by == "key" else execution["arguments"]["order"]
-            for execution in record.executions
-            if execution["tool"] == "charge"
-        )
-        for name, times in executed.items():
-            if times > 1:
-                yield Finding("side-effects-repeated", str(name), f"this {by} was charged {times} times")
+    """Find calls that were executed twice, and charges that a turn shows and nobody made, or the other way round."""
+    charges = [execution for execution in record.executions if execution["tool"] == "charge"]
+    for key, times in Counter(str(execution["key"]) for execution in charges).items():
+        if times > 1:
+            yield Finding("side-effects-repeated", key, f"the call was executed {times} times")
+    for posted in record.turns:
+        executed = sum(str(execution["key"]).startswith(f"{posted.id}:") for execution in charges)
+        output = posted.stored.get("output", []) if posted.stored else []
+        done = [item for item in output if item["type"] == "mcp_call" and item["name"] == "charge" and item["output"]]
+        if executed > posted.charges:
+            what = f"{executed} charges were made where {posted.charges} were asked for"
+            yield Finding("side-effects-repeated", posted.name, what)
+        if executed < len(done):
+            yield Finding("lost", posted.name, f"{len(done)} charges are shown, {executed} were made")

@@ -1,8 +1,8 @@
 """Faults, chosen by the seed, one at a time and sometimes two; each heals what it has broken."""
 
 import asyncio
+import math
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,13 +11,12 @@ from random import Random
 from time import monotonic
 
 import psutil
-from support.infrastructure import ACK_WAIT, Server
+from support.infrastructure import Server
 from support.nats_cluster import Clustered, NatsCluster
 
 from chaos.fleet import Fleet
 from chaos.network import Proxy
 from chaos.recovery import Kill
-from turnstream.provision import ProvisionSettings, provision
 from turnstream.subjects import EVENTS, TURNS
 from turnstream_local.child import Child
 
@@ -84,7 +83,7 @@ class Faults:
     def _time(self, bounds: tuple[float, float]) -> float:
         """Return a time between bounds, in seconds: more often a short one, since each length is as telling."""
         shortest, longest = bounds
-        return shortest * (longest / shortest) ** self.rng.random()
+        return shortest * math.pow(longest / shortest, self.rng.random())
 
     def _shuffled(self) -> list[Fault]:
         """Return every fault once, so that none is left out for long, and workers' kills, which are timed, twice."""
@@ -168,14 +167,7 @@ class Faults:
 
     async def _wipe(self) -> None:
         self.wiped = True
-        infrastructure = self.fleet.infrastructure
-        await infrastructure.nats.kill()
-        shutil.rmtree(infrastructure.folder / "nats" / "store")
-        await infrastructure.nats.start()
-        settings = ProvisionSettings(
-            nats_url=infrastructure.nats_url("provision"), postgres_dsn=infrastructure.dsn, ack_wait=ACK_WAIT
-        )
-        await provision(settings, asyncio.Event())
+        await self.fleet.infrastructure.wipe()
 
     # The network of one worker
 

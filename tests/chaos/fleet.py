@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from support.deployment import Deployment, Gateway, deployed
 from support.infrastructure import Infrastructure
+from support.tool_turns import ALLOWED, ToolServer
 
 from chaos.network import Proxy, nats_proxy, postgres_proxy, through
 from turnstream_local.child import Child, exit_text
@@ -31,6 +32,7 @@ class Fleet:
     """What runs, to be broken."""
 
     deployment: Deployment
+    tools: ToolServer
     note: Note
     gateways: list[Gateway] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
@@ -98,7 +100,7 @@ async def running(
 ) -> AsyncIterator[Fleet]:
     """Yield gateways and workers that are kept running; with `network`, the last worker's can be cut."""
     async with deployed(infrastructure) as deployment, AsyncExitStack() as stack:
-        fleet = Fleet(deployment, note)
+        fleet = Fleet(deployment, await ToolServer.start(deployment), note)
         places: list[dict[str, str]] = [{} for _ in range(workers)]
         if network:
             nats, postgres = nats_proxy(infrastructure.nats_url("worker")), postgres_proxy(infrastructure.dsn)
@@ -107,7 +109,7 @@ async def running(
                 "TURNSTREAM_NATS_URL": through(infrastructure.nats_url("worker"), nats),
                 "TURNSTREAM_POSTGRES_DSN": through(infrastructure.dsn, postgres),
             }
-        fleet.workers = [await deployment.worker(embedded=False, **SETTINGS, **place) for place in places]
+        fleet.workers = [await deployment.worker(embedded=False, **SETTINGS, **ALLOWED, **place) for place in places]
         fleet.gateways = [await deployment.gateway(**SETTINGS) for _ in range(gateways)]
         keepers = [asyncio.create_task(fleet.keep(child), name=f"keep {child.name}") for child in fleet.children]
         try:

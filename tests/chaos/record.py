@@ -44,6 +44,7 @@ class Posted:
     body: dict[str, Any]
     may_end: set[str] = field(default_factory=lambda: {"completed"})  # statuses
     tokens: int | None = None  # that its last message has to have
+    charges: int = 0  # that it may execute, one by each call
     id: str | None = None
     readings: list[Reading] = field(default_factory=list)
     oddities: list[str] = field(default_factory=list)  # answers that nothing explains

@@ -56,7 +56,7 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
     """Break a fleet under load, let it recover, and audit every turn."""
     record = Record()
     async with Client(fleet.urls) as client:
-        load = Load(client, plan.seed, record)
+        load = Load(client, fleet.tools, plan.seed, record)
         faults = Faults(fleet, Random(plan.seed), plan.pace)
         loading = asyncio.create_task(load.run(plan.clients), name="load")
         breaking = asyncio.create_task(faults.run(), name="faults")
@@ -72,6 +72,7 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
         fleet.note("looking at every turn")
         record.wiped = faults.wiped
         await look(client, record)
+        record.executions = await fleet.tools.calls()
     return Report(len(record.turns), audit(record), recoveries(record.turns, faults.kills))
 
 

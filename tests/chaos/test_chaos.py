@@ -41,7 +41,7 @@ async def test_stream_leader_killed() -> None:
         Client(fleet.urls) as client,
         asyncio.timeout(PATIENCE),
     ):
-        load = Load(client, SEED, record)
+        load = Load(client, fleet.tools, SEED, record)
         loading = asyncio.create_task(load.run(CLIENTS))
         while not _streams(record):  # noqa: ASYNC110 - its readers write it down
             await asyncio.sleep(0.05)

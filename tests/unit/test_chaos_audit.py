@@ -51,7 +51,8 @@ def a_record() -> Record:
     posted.stored = a_response()
     asked = {"id": "msg_0", "role": "user", "content": [{"type": "input_text", "text": "say two words"}]}
     talk = Talk("conv_1", [posted], [asked, *a_response()["output"]])
-    charge = {"tool": "charge", "key": "call_1", "arguments": {"order": "k"}}
+    posted.charges = 1
+    charge = {"tool": "charge", "key": f"{TURN}:1", "arguments": {"order": "k"}}
     return Record([posted], [talk], listed=[a_response()], executions=[charge])
 
 
@@ -164,8 +165,24 @@ def charge_again(record: Record) -> None:
 
 
 def charge_by_another_key(record: Record) -> None:
-    """Execute an order twice, as if it were two."""
-    record.executions.append({**record.executions[0], "key": "call_2"})
+    """Execute more calls than were asked for."""
+    record.executions.append({**record.executions[0], "key": f"{TURN}:2"})
+
+
+def charge_never(record: Record) -> None:
+    """Let a turn show a charge that nobody made."""
+    posted = record.turns[0]
+    call = {"type": "mcp_call", "id": "mcp_1", "name": "charge", "status": "completed", "output": "charged"}
+    assert posted.stored
+    posted.stored["output"].append(call)
+    record.executions.clear()
+
+
+def split_in_conversation(record: Record) -> None:
+    """Let something stand between question and answer."""
+    items = record.talks[0].items
+    assert items
+    items.insert(1, {"id": "msg_8", "role": "user", "content": [{"type": "input_text", "text": "else"}]})
 
 
 @pytest.mark.parametrize(
@@ -189,6 +206,8 @@ def charge_by_another_key(record: Record) -> None:
         (lose_from_conversation, "lost"),
         (repeat_in_conversation, "repeated"),
         (expire, "lost"),
+        (charge_never, "lost"),
+        (split_in_conversation, "lost"),
         (charge_again, "side-effects-repeated"),
         (charge_by_another_key, "side-effects-repeated"),
     ],
