@@ -30,10 +30,11 @@ class Pace:
     down: tuple[float, float]  # a server that was killed or stopped
     pause: tuple[float, float]  # a process that was paused, or whose network was cut
     between: tuple[float, float]  # two faults
+    wipes: bool  # whether NATS loses all that it holds, once
 
 
-LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(3, 8))
-SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1.5, 2.5))
+LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(3, 8), wipes=True)
+SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1.5, 2.5), wipes=False)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,6 @@ class Faults:
             menu += [self._leader_fault(infrastructure.cluster, stream) for stream in (EVENTS.name, TURNS.name)]
         else:
             menu += self._server_faults("nats", infrastructure.nats)
-            if not self.wiped:
-                menu.append(Fault("nats", "wipe", self._wipe))
         if self.fleet.proxies:
             menu += [
                 Fault("network", "reset", self._reset),
@@ -108,6 +107,10 @@ class Faults:
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
             ]
         self.rng.shuffle(menu)
+        if self.pace.wipes and not self.wiped and not isinstance(infrastructure, Clustered):
+            menu.insert(
+                -self.rng.randint(1, 4), Fault("nats", "wipe", self._wipe)
+            )  # once, and soon: they are dealt from the end
         return menu
 
     # Workers and gateways, which their keepers start again
