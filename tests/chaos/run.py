@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Self
 
+from support.tool_turns import ToolServer
+
 from chaos.audit import KINDS, Finding, audit
 from chaos.client import Client
 from chaos.faults import Faults, Pace
@@ -71,19 +73,19 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
                 await loading
         fleet.note("looking at every turn")
         record.wiped = faults.wiped
-        await look(client, record)
-        record.executions = await fleet.tools.calls()
+        await look(client, fleet.tools, record)
     return Report(len(record.turns), audit(record), recoveries(record.turns, faults.kills))
 
 
-async def look(client: Client, record: Record) -> None:
-    """Read every turn once more, and all that is stored."""
+async def look(client: Client, tools: ToolServer, record: Record) -> None:
+    """Read every turn once more, all that is stored, and what tools have executed."""
     places = asyncio.Semaphore(AT_ONCE)
     await asyncio.gather(*(_look_at(client, posted, places) for posted in record.turns))
     rng = Random(0)
     for talk in record.talks:
         talk.items = await client.list_all(rng, f"/v1/conversations/{talk.id}/items")
     record.listed = await client.list_all(rng, "/v1/responses")
+    record.executions = await tools.calls()
 
 
 async def _look_at(client: Client, posted: Posted, places: asyncio.Semaphore) -> None:
