@@ -104,11 +104,11 @@ class Load:
 
     async def _talk(self, key: str, rng: Random) -> None:
         for posted in await self._turns_of_talk(key, rng):
-            await self._client.follow(posted, posted.reading(), rng)
+            await self._client.follow(posted, posted.reading(attached=True), rng)
 
     async def _talk_at_once(self, key: str, rng: Random) -> None:
         turns = await self._turns_of_talk(key, rng)
-        await asyncio.gather(*(self._client.follow(posted, posted.reading(), rng) for posted in turns))
+        await asyncio.gather(*(self._client.follow(posted, posted.reading(attached=True), rng) for posted in turns))
 
     async def _turns_of_talk(self, key: str, rng: Random) -> list[Posted]:
         answer = await self._client.ask(rng, "POST", "/v1/conversations", json={})
@@ -126,13 +126,13 @@ class Load:
         # Numbers for the one, an order for the other.
         posted = self._text(f"{key} {name} 1 2", rng, calls=calls, tools=[self._tools.tool()])
         posted.charges = calls if name == "charge" else 0
-        await self._client.follow(posted, posted.reading(), rng)
+        await self._client.follow(posted, posted.reading(attached=True), rng)
 
     async def _approve(self, key: str, rng: Random) -> None:
         tools = [self._tools.tool("always")]
         posted = self._text(f"{key} charge", rng, tools=tools)
         tokens, posted.tokens = posted.tokens, None  # it says nothing, but asks
-        reading = posted.reading()
+        reading = posted.reading(attached=True)
         await self._client.follow(posted, reading, rng)
         if not reading.ended:
             return
@@ -146,7 +146,7 @@ class Load:
         answered.body["input"] = [answer]
         answered.tokens = tokens
         answered.charges = int(approve)
-        await self._client.follow(answered, answered.reading(), rng)
+        await self._client.follow(answered, answered.reading(attached=True), rng)
 
     def _text(
         self,
