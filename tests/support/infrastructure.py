@@ -74,10 +74,7 @@ class Infrastructure:
         await provision(settings, asyncio.Event())
 
     async def expire(self, turn: str, *, keep: int) -> None:
-        """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
-        connection = await asyncpg.connect(self.dsn)
-        await connection.execute("UPDATE turns SET completed_at = completed_at - interval '1 hour' WHERE id = $1", turn)
-        await connection.close()
+        """Let a turn's log lose all but its last `keep` batches, as if by age."""
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()

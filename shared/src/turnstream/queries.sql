@@ -123,6 +123,9 @@ WHERE turn = $1 AND attempt = $2 AND finished
 -- close: forget that these turns were open, since their last events are stored
 DELETE FROM open_turns WHERE turn = ANY($1::text[]) AND finished
 
+-- closed: tell whether a turn is open no more
+SELECT NOT EXISTS (SELECT FROM open_turns WHERE turn = $1) AS closed
+
 -- cancel: end a turn that has not ended
 UPDATE turns SET status = 'cancelled', completed_at = now()
 FROM open_turns
