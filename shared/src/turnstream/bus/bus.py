@@ -34,7 +34,6 @@ FULL = "maximum "  # messages, messages per subject or bytes exceeded
 HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
 REPLAY_PAUSE = 0.1  # seconds before it is asked for again
-NOBODY = "503"  # status of a request that no server listens to
 
 
 class Bus:
@@ -143,8 +142,6 @@ class Bus:
                         yield batch
                     elif status in END_OF_BATCH:
                         pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
-                    elif status == NOBODY:  # the stream is being recovered, or made anew
-                        raise NoRespondersError
                     else:
                         raise BusUnavailableError(f"a log cannot be read: status {status}")
             except AWAY as error:
