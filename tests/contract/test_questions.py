@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from support.infrastructure import Infrastructure
 from support.stored import OTHER, TENANT
 
 from turnstream.database import Database
 from turnstream.errors import ApiError, InvalidRequestError, NotFoundError, TooLargeError
 from turnstream.ids import new_id, owner_of
+from turnstream.secrets import Secrets, new_key
 from turnstream.settings import Settings
 from turnstream.store import Store
 from turnstream.turns import Item, Outcome
@@ -30,7 +32,7 @@ CUSTOM_OUTPUT = {**OUTPUT, "type": "custom_tool_call_output"}
 async def questions(infrastructure: Infrastructure) -> AsyncIterator[Questions]:
     """Questions on the real database."""
     database = await Database.connect(Settings(nats_url="nats://unused", postgres_dsn=infrastructure.dsn))
-    yield Questions(Store(database), Prompts(database))
+    yield Questions(Store(database), Prompts(database), Secrets(SecretStr(new_key())))
     await database.close()
 
 

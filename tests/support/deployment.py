@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from support.infrastructure import Infrastructure
+from turnstream.secrets import new_key
 from turnstream_local.child import Child, Program
 from turnstream_local.layout import DataDirectory
 from turnstream_local.ports import free_port
@@ -35,6 +36,7 @@ class Deployment:
         self._data = DataDirectory(infrastructure.folder)
         self.children: list[Child] = []
         self.model_url = ""
+        self.secrets_key = new_key()
 
     async def start_model(self) -> None:
         """Start the stand-in model."""
@@ -82,6 +84,7 @@ class Deployment:
             **os.environ,
             "TURNSTREAM_NATS_URL": self.infrastructure.nats_url(service),
             "TURNSTREAM_POSTGRES_DSN": self.infrastructure.dsn,
+            "TURNSTREAM_SECRETS_KEY": self.secrets_key,
             **QUICK,
             **settings,
         }

@@ -116,11 +116,18 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
 
 
 def test_answers_say_whether_to_try_again() -> None:
-    """Only the answer that invites another try says when, and the one that clients would try again forbids it."""
+    """Only the answers that invite another try say when, and those that clients would try again forbid it."""
     answers = [error for _, error in classes(errors) if issubclass(error, ApiError)]
     told = ("retry-after", "x-should-retry")
     headers = {error.__name__: error.headers for error in answers if any(name in error.headers for name in told)}
-    assert headers == {"UnavailableError": {"retry-after": "1"}, "ConflictError": {"x-should-retry": "false"}}
+    in_vain = {"x-should-retry": "false"}
+    again = {"retry-after": "1"}
+    assert headers == {
+        "UnavailableError": again,
+        "RateLimitError": again,
+        "ConflictError": in_vain,
+        "NotConfiguredError": in_vain,
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
     │   │   ├── RateLimitError       429
+    │   │   ├── NotConfiguredError   501
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
     │   ├── BusyError            too many turns of a conversation have not ended
@@ -20,6 +21,7 @@
     │   ├── MediaError           an image, a file or a video is of no use
     │   ├── NoKeyError           a gateway that others can reach has no API key
     │   ├── SchemaError          the database lacks what this version needs
+    │   ├── SecretsUnreadableError  no key opens what a client sent along with a turn
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
@@ -112,6 +114,14 @@ class RateLimitError(ApiError):
     headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
 
 
+class NotConfiguredError(ApiError):
+    """The operator has not set up what the request needs, and the message says which setting it is."""
+
+    status = 501
+    type = "server_error"
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
+
+
 class UnavailableError(ApiError):
     """Nothing was accepted; the same request may be sent again."""
 
@@ -154,6 +164,10 @@ class NoKeyError(TerminalError):
 
 class SchemaError(TerminalError):
     """The database lacks what this version needs: the provisioning step has not run."""
+
+
+class SecretsUnreadableError(TerminalError):
+    """No key of this process opens the secrets that a client sent along with a turn."""
 
 
 class FetchError(TerminalError):

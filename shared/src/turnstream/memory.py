@@ -5,8 +5,9 @@ answers it has not: they are all about connections that break.
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -52,6 +53,7 @@ class MemoryBus(Bus):
         self._deliveries: list[_MemoryDelivery] = []
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._endpoints: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+        self._present: Counter[str] = Counter()
         self._failed = asyncio.Event()
 
     async def close(self) -> None:
@@ -141,6 +143,20 @@ class MemoryBus(Bus):
     async def on_signal(self, subject: str, react: Callable[[str], None]) -> None:
         """Call `react(subject)` for every signal on `subject`."""
         self._listeners.append((subject, react))
+
+    @asynccontextmanager
+    async def present(self, subject: str) -> AsyncIterator[None]:
+        """Be present on `subject`."""
+        self._present[subject] += 1
+        try:
+            yield
+        finally:
+            self._present[subject] -= 1
+
+    async def anyone(self, subject: str) -> bool:
+        """Tell whether anybody is present on `subject`."""
+        await self.request()
+        return self._present[subject] > 0
 
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return the JSON that a service answers to a payload, or raise its error, copied as on the way."""

@@ -94,3 +94,8 @@ def cancel(turn: str) -> str:
 def beat(worker: str, word: str) -> str:
     """Return the subject that a worker says on that it is HERE or GONE."""
     return f"control.beat.{worker}.{word}"
+
+
+def reader(turn: str) -> str:
+    """Return the subject that who reads a turn is present on, if the turn ends with its readers."""
+    return f"control.reader.{turn}"

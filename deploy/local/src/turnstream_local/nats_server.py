@@ -33,6 +33,7 @@ PERMISSIONS = {
         publish=(
             "turns.>",
             "control.cancel.>",
+            "control.reader.>",
             "stack.>",
             "streams.words.>",
             "$JS.API.DIRECT.GET.EVENTS",
@@ -40,7 +41,7 @@ PERMISSIONS = {
             "$SRV.>",
             "_INBOX_gateway.>",
         ),
-        subscribe=("live.>", "streams.answers.>", "_INBOX_gateway.>"),
+        subscribe=("live.>", "control.reader.>", "streams.answers.>", "_INBOX_gateway.>"),
         responds=True,
     ),
     "worker": Permissions(

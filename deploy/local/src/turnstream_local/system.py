@@ -12,6 +12,7 @@ from turnstream_local.keeper import Report, RestartPolicy
 from turnstream_local.layout import NOTIFY_SOCKETS, DataDirectory
 from turnstream_local.nats_server import NatsServer
 from turnstream_local.orphans import end_recorded
+from turnstream_local.passwords import kept_key
 from turnstream_local.ports import LOOPBACK, is_free, kept_port
 from turnstream_local.postgres import Postgres
 from turnstream_local.programs import Commands, Programs, default_run_yaml, real_model_configured
@@ -69,7 +70,7 @@ class System:
         self._postgres.prepare()
         self._nats.prepare()
         stand_in, stand_in_url = self._stand_in()
-        programs = Programs(self._options.commands, self._postgres.dsn)
+        programs = Programs(self._options.commands, self._postgres.dsn, kept_key(self._data.root / "secrets.key"))
         workers = [
             Child(programs.worker(self._nats.url_for("worker"), number, self._run_yaml, stand_in_url), self._data)
             for number in range(1, self._options.workers + 1)

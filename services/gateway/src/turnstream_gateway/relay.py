@@ -65,13 +65,12 @@ class Relay:
             if stored.batch.lines and is_terminal(stored.batch.lines[-1]):
                 return
 
-    async def response(self, *, new: bool = True) -> dict[str, Any]:
-        """Return the response that a turn ends with; `new` as for `lines`."""
+    async def response(self, *, new: bool = True) -> dict[str, Any] | None:
+        """Return the response that a turn ends with, or None if it is stopped before; `new` as for `lines`."""
         last = b""
         async for lines in self.lines(new=new):
             last = lines[-1] if lines else last
-        response: dict[str, Any] = decode(last)["response"]
-        return response
+        return decode(last)["response"] if last and is_terminal(last) else None
 
     async def _stored(self, *, new: bool) -> AsyncIterator[Stored | None]:
         """Yield every batch of the log once and in order; None is a sign of life."""

@@ -20,6 +20,7 @@ from turnstream.ids import first_id, is_well_formed, new_id
 from turnstream.logs import log
 from turnstream.store import LINE_LIMIT, Store
 from turnstream.turns import Accepted, Turn, response_resource
+from turnstream_gateway.limits import check_limits
 from turnstream_gateway.models import Models
 from turnstream_gateway.pages import Page, ResponsesPage, behind, list_object
 from turnstream_gateway.questions import Asked, Questions
@@ -38,6 +39,7 @@ class Sent:
     fingerprint: bytes  # of the body
     key: str | None  # the client's Idempotency-Key
     again: bool  # whether the client's library says that it tries again
+    provider_data: dict[str, Any] | None  # what came along for providers and tools alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,12 @@ class Turns:
         The subscription comes first, so that no event can be missed; then the row, which is what makes it accepted;
         then the queue. A turn that cannot be queued is taken back, and was never accepted.
         """
+        check_limits(body, self.settings)
         await self.models.check(body.model)
         if sent.again and not sent.key and (begun := await self._begun(tenant, sent)):
             return await self._join(tenant, begun), False
         turn = new_id("resp_")
-        asked = await self.questions.read(tenant, turn, body)
+        asked = await self.questions.read(tenant, turn, body, sent.provider_data)
         relay = await self.relay(tenant, turn).__aenter__()
         try:
             accepted = await self._store(tenant, turn, body, asked, sent)
@@ -177,6 +180,7 @@ class Turns:
                 previous=previous,
                 key=sent.key,
                 fingerprint=sent.fingerprint,
+                secrets=asked.secrets,
                 line_limit=0 if body.on_busy == "reject" else LINE_LIMIT,
             )
         except KeyTakenError as error:

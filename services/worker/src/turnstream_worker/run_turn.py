@@ -13,10 +13,12 @@ from turnstream.errors import BusUnavailableError, FencedError, ModelError, Turn
 from turnstream.ids import new_id
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Outcome, Turn, response_resource
+from turnstream.turns import Item, Outcome, Turn, response_resource
+from turnstream_worker.agent_loop import made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.history import read_history
+from turnstream_worker.journal import Journal
 from turnstream_worker.log_state import LogState
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
@@ -47,8 +49,9 @@ class Running:
     delivery: Delivery
     turn: str
     owner: str = field(default_factory=lambda: new_id("claim_"))
+    leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
-    engine: asyncio.Task[Outcome] | None = None
+    engine: asyncio.Task[Outcome | None] | None = None
 
     def stop(self, reason: StopReason) -> None:
         """Stop the engine at its next await; the first reason counts."""
@@ -108,7 +111,8 @@ class TurnRunner:
         started = time.monotonic()
         if turn.output is None and turn.beginnings > self.settings.max_attempts:
             message = f"The turn was begun {self.settings.max_attempts} times and never ended."
-            turn = await self._finish(turn, _failed("max_attempts", message))
+            journal = await Journal.open(self.store, turn)
+            turn = await self._finish(turn, _failed("max_attempts", message, journal.items))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -157,44 +161,47 @@ class TurnRunner:
 
     async def _outcome(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
         """Return how the turn ends, or None if another worker is to run it."""
-        output.close_left_open()
+        journal = await Journal.open(self.store, turn)
+        output.announce(journal.whole)
+        output.close_left_open(goes_on={item["id"] for item in journal.items})
         if turn.status == "cancelled":
-            return Outcome("cancelled", [])
+            return Outcome("cancelled", journal.items)
         try:
             history = await read_history(self.store, turn, self.settings.max_history)
-            running.engine = asyncio.create_task(self.engine.run(turn, history, output), name="engine")
+            engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
+            running.engine = asyncio.create_task(engine, name="engine")
             if running.reason:
                 running.engine.cancel()
             return await running.engine
         except asyncio.CancelledError:
             if running.reason is None:
                 raise
-            return _stopped(running.reason, output)
+            return _stopped(running.reason, journal, output)
         except ModelError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
-            output.close_item("incomplete")
-            return _failed(error.code, error.message, output)
+            output.hold_item("incomplete")
+            return _failed(error.code, error.message, made_so_far(journal, output))
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
-            output.close_item("incomplete")
-            return _failed("server_error", "The turn failed inside Turnstream.", output)
+            output.hold_item("incomplete")
+            return _failed("server_error", "The turn failed inside Turnstream.", made_so_far(journal, output))
 
 
 def _obfuscates(turn: Turn) -> bool:
     return bool(turn.request.get("stream_options", {}).get("include_obfuscation", True))
 
 
-def _stopped(reason: StopReason, output: Output) -> Outcome | None:
+def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | None:
     if reason is StopReason.LOST:
         raise FencedError("the lease was lost")
     if reason is StopReason.HANDED_OVER:
         return None
-    output.close_item("incomplete")
-    return Outcome("cancelled", output.items)
+    output.hold_item("incomplete")
+    return Outcome("cancelled", made_so_far(journal, output))
 
 
-def _failed(code: str, message: str, output: Output | None = None) -> Outcome:
-    return Outcome("failed", output.items if output else [], error={"code": code, "message": message})
+def _failed(code: str, message: str, made: list[Item]) -> Outcome:
+    return Outcome("failed", made, error={"code": code, "message": message})

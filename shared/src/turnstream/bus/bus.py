@@ -3,7 +3,7 @@
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Self
 
@@ -199,6 +199,31 @@ class Bus:
             react(message.subject)
 
         await self._connection.client.subscribe(subject, cb=on_message)
+
+    @asynccontextmanager
+    async def present(self, subject: str) -> AsyncIterator[None]:
+        """Be present on `subject`, as `anyone` tells, for as long as the context lasts."""
+
+        async def answer(message: Msg) -> None:
+            with suppress(*AWAY):
+                await message.respond(b"")
+
+        subscription = await self._connection.client.subscribe(subject, cb=answer)
+        try:
+            yield
+        finally:
+            with suppress(Error):  # the connection is away, and the subscription with it
+                await subscription.unsubscribe()
+
+    async def anyone(self, subject: str) -> bool:
+        """Tell whether anybody is present on `subject`; raise BusUnavailableError if that cannot be told."""
+        try:
+            await self._connection.request_once(subject, b"", self._settings.bus_timeout)
+        except NoRespondersError:
+            return False
+        except AWAY as error:
+            raise BusUnavailableError(f"no answer on {subject}: {type(error).__name__}") from error
+        return True
 
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return what a service answers on `subject` to a payload of JSON.
