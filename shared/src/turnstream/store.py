@@ -163,9 +163,9 @@ class Store:
         )
         return ended, rows[0]["next"]
 
-    async def close(self, turns: list[str]) -> None:
+    async def close(self, turns: list[str], *, patience: float | None = None) -> None:
         """Forget that turns were open: they have ended, and their last events are stored."""
-        await self._run("close", turns)
+        await self._run("close", turns, patience=patience)
 
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
