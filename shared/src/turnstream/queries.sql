@@ -264,7 +264,7 @@ WITH lost AS (
     WHERE (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
-        OR EXISTS (SELECT FROM turns WHERE id = turn AND status = 'cancelled'))
+        OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
     ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM lost WHERE open_turns.turn = lost.turn
