@@ -21,7 +21,7 @@ from support.reader import NOTHING, Transcript, read_to_end, start, tally
 from turnstream_local.child import Child
 
 PATIENCE = 60  # seconds
-PATIENT = {"TURNSTREAM_LEASE": str(PATIENCE), "TURNSTREAM_HEARTBEAT": "5"}
+PATIENT = {"TURNSTREAM_LEASE": str(PATIENCE), "TURNSTREAM_HEARTBEAT": "10"}
 SOON = 10  # seconds; it takes a third of it where the machine has nothing else to do
 TURNS = 8  # at a time
 TOKENS = 60
@@ -94,10 +94,20 @@ async def worker_of(fleet: Deployment, turn: str) -> Child:
     return next(worker for worker in fleet.workers if worker_id(worker) == owner)
 
 
+async def held_by(fleet: Deployment, worker: Child) -> set[str]:
+    """Return the turns that a worker holds and that have not ended."""
+    rows = (await fleet.infrastructure.open_turns()).values()
+    return {
+        row["turn"]
+        for row in rows
+        if row["owner"] and row["owner"].startswith(worker_id(worker)) and not row["finished"]
+    }
+
+
 async def open_turn(fleet: Deployment, turn: str, column: str) -> Mapping[str, Any]:
     """Return what changes of a turn while it is open, once this column says something."""
     async with asyncio.timeout(SOON):
-        while not (row := await fleet.infrastructure.open_turn(turn)) or not row[column]:  # noqa: ASYNC110 - another process writes it
+        while not (row := (await fleet.infrastructure.open_turns()).get(turn)) or not row[column]:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
         return row
 
@@ -158,9 +168,7 @@ async def test_worker_killed_among_others(fleet: Deployment) -> None:
     async def kill(readings: list[Reading]) -> None:
         nonlocal killed_at
         doomed = await worker_of(fleet, readings[0].transcript.id)
-        for reading in readings:
-            if await worker_of(fleet, reading.transcript.id) is doomed:
-                hit.add(reading.transcript.id)
+        hit.update(await held_by(fleet, doomed))
         killed_at = asyncio.get_running_loop().time()
         await doomed.kill()
 
@@ -189,7 +197,7 @@ async def test_all_workers_killed(fleet: Deployment) -> None:
 
 
 async def test_paused_worker(fleet: Deployment) -> None:
-    """A paused worker's turns go on in another, and it gets no new ones; awake, it loses them and takes part again."""
+    """A paused worker's turns go on in another, and no new one waits for it; awake, it loses them and takes part."""
     url = (await fleet.gateway()).url
     zombie = await patient_worker(fleet)
     pid = zombie.pid
@@ -240,16 +248,21 @@ async def test_poison(fleet: Deployment) -> None:
         await patient_worker(fleet)
     poison = await accept(url, "[stand-in tokens=1000 delay_ms=50] poison")
     innocent = [await accept(url, SLOWLY) for _ in range(TURNS)]
+    taken_along: list[set[str]] = []
     for death in range(3):
         while len(await fleet.model_requests("poison")) <= death:
             innocent.append(await accept(url, SLOWLY))
             await asyncio.sleep(0.5)
-        await (await worker_of(fleet, poison)).kill()
+        doomed = await worker_of(fleet, poison)
+        taken_along.append(await held_by(fleet, doomed) - {poison})
+        await doomed.kill()
         await patient_worker(fleet)
     [end] = await read(url, poison)
     assert end.response["error"]["code"] == "max_attempts"
     assert_whole(*await read(url, *innocent))
     assert len(await fleet.model_requests("poison")) == 3
+    assert taken_along[0] | taken_along[1]
+    assert not taken_along[2]  # at its last attempt it was alone
 
 
 # Workers that stop
@@ -270,6 +283,42 @@ async def test_rolling_restart(fleet: Deployment) -> None:
     assert_whole(*(reading.transcript for reading in readings))
     stopped = {worker_id(worker) for worker in workers}
     assert stopped.isdisjoint(dead for worker in fleet.workers for dead in deaths(worker))
+
+
+async def test_grace_of_a_turn(fleet: Deployment) -> None:
+    """A turn that asks for less grace than its worker has is handed over earlier, and the others are finished there."""
+    url = (await fleet.gateway()).url
+    leaving = await patient_worker(fleet, TURNSTREAM_GRACE="30")
+    hasty = await accept(url, SLOWLY, grace=0)
+    await worker_of(fleet, hasty)
+
+    async def stop(_: list[Reading]) -> None:
+        await patient_worker(fleet)
+        await leaving.stop()
+
+    readings = await while_reading(url, stop)
+    transcripts = [reading.transcript for reading in readings]
+    [handed_over] = await read(url, hasty)
+    assert_whole(*transcripts, handed_over)
+    begun = [transcript.kinds().count("response.output_item.added") for transcript in (handed_over, *transcripts)]
+    assert begun == [2] + [1] * TURNS
+
+
+# Turns that are cancelled
+
+
+async def test_cancelled_at_any_moment(fleet: Deployment) -> None:
+    """A turn that is cancelled ends at once, wherever it is between the queue and the model: no renewal has to tell."""
+    url = (await fleet.gateway()).url
+    await patient_worker(fleet, TURNSTREAM_CONCURRENCY="8")
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        for moment in range(32):  # milliseconds since it was accepted
+            turn = await accept(url, "[stand-in tokens=1000 delay_ms=50] go on")
+            await asyncio.sleep(moment / 1000)
+            assert (await http.post(f"/v1/responses/{turn}/cancel")).status_code == httpx.codes.OK
+            [transcript] = await read(url, turn, within=2)
+            assert transcript.response["status"] == "cancelled"
+            assert tally([transcript]) == NOTHING
 
 
 # Turns that are on no queue

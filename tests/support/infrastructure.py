@@ -99,12 +99,11 @@ class Infrastructure:
         )
         await provision(settings, asyncio.Event())
 
-    async def open_turn(self, turn: str) -> Mapping[str, Any] | None:
-        """Return what changes of a turn while it is open, or None if it is not."""
+    async def open_turns(self) -> dict[str, Mapping[str, Any]]:
+        """Return what changes of the turns that are open, by their ids."""
         connection = await asyncpg.connect(self.dsn)
         try:
-            row = await connection.fetchrow("SELECT * FROM open_turns WHERE turn = $1", turn)
-            return dict(row) if row else None
+            return {row["turn"]: dict(row) for row in await connection.fetch("SELECT * FROM open_turns")}
         finally:
             await connection.close()
 
