@@ -16,6 +16,7 @@ from turnstream_local.child import Child
 
 TURNS = 8  # at a time
 TOKENS = 40
+PROMPTLY = 10  # seconds, of which a turn itself takes two
 SLOWLY = f"[stand-in tokens={TOKENS} delay_ms=30] go on"
 
 
@@ -164,6 +165,23 @@ async def test_server_restarted(fragile: Deployment, which: str, how: str) -> No
         await server.start()
 
     assert_whole(await while_reading(url, restart))
+
+
+async def test_nats_loses_everything(fragile: Deployment) -> None:
+    """When NATS is killed in mid-turn and comes back on an empty disk, turns go on, and new ones begin at once."""
+    await fragile.worker()
+    gateway = await fragile.gateway()
+
+    async def wipe() -> None:
+        await fragile.infrastructure.lose_streams()
+        await _logged(gateway.child, "bus.reconnected")  # and its readers find no stream at all
+        await fragile.infrastructure.provision()
+
+    transcripts = await while_reading(gateway.url, wipe)
+    assert_whole(transcripts)
+    assert all(transcript.kinds().count("response.output_item.added") == 1 for transcript in transcripts)
+    async with asyncio.timeout(PROMPTLY):
+        assert_whole(await while_reading(gateway.url, _nothing))
 
 
 async def test_nats_stalls(fragile: Deployment) -> None:

@@ -128,7 +128,9 @@ async def test_close(store: Store) -> None:
     ended, running = await claim(store, await accept(store), lease=0), await claim(store, await accept(store))
     await store.finish(ended, Outcome("completed", []))
     assert (await claim(store, ended, "b")).output == []
+    assert not await store.closed(ended.id)
     await store.close([ended.id, running.id])
+    assert [await store.closed(turn.id) for turn in (ended, running)] == [True, False]
     assert await store.claim(ended.id, "c", LEASE) is None
     assert await store.renew({"a": running.id}, LEASE, patience=5) == {"a": False}
 

@@ -72,7 +72,7 @@ class Tap:
 
 async def settled(bus: Bus) -> None:
     """Wait until the server has seen what a bus has sent: it answers a connection's requests in their order."""
-    async with aclosing(bus.replay(subjects.events(DEFAULT_TENANT, "none"), 0)) as replay:  # type: ignore[type-var]
+    async with aclosing(bus.replay(subjects.events(DEFAULT_TENANT, "none"), 0)) as replay:
         assert [stored async for stored in replay] == []
 
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from turnstream.bus import Bus, Delivery, WorkQueue
+from turnstream.bus.provision import Depth
+from turnstream.errors import QueueFullError
 from turnstream.ids import new_id
 from turnstream.subjects import DEFAULT_TENANT, INTERACTIVE
 
@@ -166,3 +168,50 @@ async def test_stopped_queue_gives_back_what_was_not_taken(gateway_bus: Bus, wor
         for delivery in (taken, *rest):
             await delivery.ack()
     assert sorted(delivery.data.decode() for delivery in (taken, *rest)) == sorted(turns)
+
+
+# Its depth
+
+
+async def fill(bus: Bus, tenant: str) -> int:
+    """Queue turns of a tenant until no more are taken; return how many were."""
+    for number in range(100):
+        try:
+            await bus.enqueue(tenant, new_id("resp_"), new_id("message-"), patience=SOON)
+        except QueueFullError:
+            return number
+    pytest.fail("the queue takes any number")
+
+
+async def test_a_tenants_queue_is_full(gateway_bus: Bus, shallow: Depth) -> None:
+    """A tenant's turns are refused once as many are queued as may be, and another tenant's are taken."""
+    assert await fill(gateway_bus, "one") == shallow.per_subject
+    with pytest.raises(QueueFullError, match="per subject"):
+        await gateway_bus.enqueue("one", new_id("resp_"), new_id("message-"), patience=SOON)
+    await gateway_bus.enqueue("two", new_id("resp_"), new_id("message-"), patience=SOON)
+
+
+async def test_the_whole_queue_is_full(gateway_bus: Bus, shallow: Depth) -> None:
+    """Turns are refused, whosever they are, once as many are queued in all as may be."""
+    assert sum([await fill(gateway_bus, tenant) for tenant in ("one", "two", "three")]) == shallow.whole
+    with pytest.raises(QueueFullError, match="maximum messages exceeded"):
+        await gateway_bus.enqueue("four", new_id("resp_"), new_id("message-"), patience=SOON)
+
+
+async def test_what_is_queued_is_not_refused(gateway_bus: Bus, shallow: Depth, turn: str) -> None:
+    """A turn that is sent again, since its answer was lost, is found queued in a full queue too."""
+    await enqueue(gateway_bus, turn)
+    assert await fill(gateway_bus, DEFAULT_TENANT) == shallow.per_subject - 1
+    await enqueue(gateway_bus, turn)
+    with pytest.raises(QueueFullError):
+        await enqueue(gateway_bus, turn, f"{turn}-again")
+
+
+async def test_room_is_made_by_what_ends(gateway_bus: Bus, queue: WorkQueue, shallow: Depth) -> None:
+    """A turn that runs takes its place until it is acknowledged; then there is room for one more."""
+    assert await fill(gateway_bus, DEFAULT_TENANT) == shallow.per_subject
+    delivery = await take(queue)
+    assert await fill(gateway_bus, DEFAULT_TENANT) == 0
+    await delivery.ack()
+    queue.release()
+    assert await fill(gateway_bus, DEFAULT_TENANT) == 1

@@ -219,7 +219,7 @@ async def test_limit_of_connections(new_tools: NewTools, calls: Calls, url: str)
     together = await asyncio.gather(
         ones["charge"].call({"order": "a"}, "a"), others["charge"].call({"order": "b"}, "b")
     )
-    assert together == [ToolResult("charged a"), ToolResult("charged b")]
+    assert list(together) == [ToolResult("charged a"), ToolResult("charged b")]
 
 
 async def test_no_room_for_a_connection(new_tools: NewTools, calls: Calls, url: str) -> None:

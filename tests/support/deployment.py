@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -44,6 +45,15 @@ class Deployment:
         command = (sys.executable, "-m", "turnstream_local.stand_in", "--port", str(port))
         await self.start(Child(Program("stand-in", command, os.environ), self._data, answers_http(port, "/health")))
         self.model_url = f"http://127.0.0.1:{port}"
+
+    async def start_tools(self) -> str:
+        """Start an MCP server with tools that remember what they did; return its address."""
+        port = free_port()
+        command = (sys.executable, "-m", "support.mcp_server", "--port", str(port))
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        name = f"tools-{len(self.children)}"
+        await self.start(Child(Program(name, command, environment), self._data, answers_http(port, "/health")))
+        return f"http://127.0.0.1:{port}"
 
     async def gateway(self, **settings: str) -> Gateway:
         """Start a gateway."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Protocol
 
 import asyncpg
@@ -62,14 +63,33 @@ class Infrastructure:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
 
+    async def provision(self, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000) -> None:
+        """Take the provisioning step, with a queue of this depth."""
+        settings = ProvisionSettings(
+            nats_url=self.nats_url("provision"),
+            postgres_dsn=self.dsn,
+            ack_wait=self._ack_wait,
+            queue_depth_per_tenant=queue_depth_per_tenant,
+            queue_depth=queue_depth,
+        )
+        await provision(settings, asyncio.Event())
+
     async def expire(self, turn: str, *, keep: int) -> None:
-        """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
-        connection = await asyncpg.connect(self.dsn)
-        await connection.execute("UPDATE turns SET completed_at = completed_at - interval '1 hour' WHERE id = $1", turn)
-        await connection.close()
+        """Let a turn's log lose all but its last `keep` batches, as if by age."""
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
+
+    async def wipe(self) -> None:
+        """Kill NATS, and let it come back on an empty disk, provisioned anew."""
+        await self.lose_streams()
+        await self.provision()
+
+    async def lose_streams(self) -> None:
+        """Kill NATS, and let it come back on an empty disk."""
+        await self._nats.kill()
+        rmtree(self._nats.store)
+        await self._nats.start()
 
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""
@@ -91,13 +111,6 @@ class Infrastructure:
         await client.jetstream().delete_stream("TURNS")
         await client.close()
         await self.provision()
-
-    async def provision(self) -> None:
-        """Create the streams and the tables."""
-        settings = ProvisionSettings(
-            nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=self._ack_wait
-        )
-        await provision(settings, asyncio.Event())
 
     async def open_turns(self) -> dict[str, Mapping[str, Any]]:
         """Return what changes of the turns that are open, by their ids."""

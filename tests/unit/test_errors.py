@@ -111,6 +111,7 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
     assert drawn == {name: error.status for name, error in answers.items() if error is not ApiError}
     for error in answers.values():
         kind = "invalid_request_error" if error.status < 500 else "server_error"
+        kind = "rate_limit_error" if error.status == 429 else kind
         body = {"message": "No.", "type": kind, "code": "c", "param": "p"}
         assert error("No.", code="c", param="p").body() == {"error": body}
 

@@ -245,13 +245,15 @@ async def test_taking_over_from_a_zombie_that_goes_on(monkeypatch: pytest.Monkey
     assert await numbers(bus) == list(range(7))
 
 
-async def test_taking_over_too_late() -> None:
+@pytest.mark.parametrize("stale", [0, 1])
+async def test_taking_over_too_late(stale: int) -> None:
     """An attempt that a later one has preceded cannot take over, and leaves no mark."""
     bus = MemoryBus()
     await EventLog.take_over(bus, a_turn(attempt=3))
+    bus.stale_replays = stale
     with pytest.raises(FencedError) as fenced:
         async with asyncio.timeout(SOON):
-            await take_over_on_stale_replicas(bus, attempt=2)
+            await EventLog.take_over(bus, a_turn(attempt=2))
     assert fenced.value.attempt == 3
     assert await sizes(bus) == [0]
 
@@ -262,14 +264,9 @@ async def test_taking_over_on_a_stale_replica() -> None:
     log = EventLog(bus, a_turn())
     add(log, 3)
     await flush(log)
-    _, state = await take_over_on_stale_replicas(bus, attempt=2)
-    assert state.next == 3
-
-
-async def take_over_on_stale_replicas(bus: MemoryBus, attempt: int) -> tuple[EventLog, Any]:
-    """Take over where the first replica that is asked lacks the log's end."""
     bus.stale_replays = 1
-    return await EventLog.take_over(bus, a_turn(attempt=attempt))
+    _, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    assert state.next == 3
 
 
 async def test_lost_ack_of_the_mark() -> None:

@@ -1,50 +1,88 @@
-"""Whatever is lost, repeated or fenced on the way: every reader gets the same events, once, in order, to one end."""
+"""Whatever is lost, repeated, fenced or wiped on the way: every reader gets the same events, once, to one end.
+
+A machine of hypothesis writes a turn's log by several attempts on the bus in memory, orders faults, and lets readers
+come, dawdle, go and come back. The time is a fake one, so that every run of the same steps is the same run.
+"""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
-from support.turns import a_turn, events_of
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from support.fake_clock import FakeClock
+from support.turns import SUBJECT, a_turn
 
-from turnstream.errors import FencedError
+from turnstream import memory
+from turnstream.bus import Stored
+from turnstream.errors import BusUnavailableError, EventsExpiredError, EventsLostError, FencedError
 from turnstream.events import TERMINAL, decode
 from turnstream.memory import MemoryBus
-from turnstream_gateway import relay as relay_module
+from turnstream.verify import verify
 from turnstream_gateway.relay import Relay
+from turnstream_worker import kept_batches
 from turnstream_worker.event_log import EventLog
 
-DEADLINE = 10  # seconds for one history
-KEEPALIVE = 0.002  # seconds
+KEEPALIVE = 15  # seconds of the fake clock, as all that follow
+DEADLINE = 3600
+RESTARTS = 3  # times that a client follows a turn from the start, before it retrieves the response instead
+SHORT_TAIL = 4  # batches that may wait for a reader here
 
-# What can happen to a turn, one step after another. A number is a count, or says which reader or writer it is about.
-STEPS = st.one_of(
-    st.tuples(st.just("write"), st.integers(1, 3)),
-    st.tuples(st.just("zombie_writes"), st.integers(0, 9)),
-    st.tuples(st.just("take_over"), st.just(0)),
-    st.tuples(st.just("lose_acks"), st.integers(1, 2)),
-    st.tuples(st.just("drop_live"), st.integers(1, 3)),
-    st.tuples(st.just("lag"), st.integers(1, 2)),
-    st.tuples(st.just("join"), st.integers(0, 1)),
-    st.tuples(st.just("leave"), st.integers(0, 9)),
-    st.tuples(st.just("wait"), st.integers(1, 4)),
-    st.tuples(st.just("end"), st.just(0)),
-)
+COUNTS = st.integers(1, 3)
+ANY = st.integers(0, 99)  # of the readers, writers, or events that there are
+
+
+class RecordingBus(MemoryBus):
+    """The bus in memory, with all that it has ever stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Stored] = []
+
+    def _store(self, subject: str, stored: Stored) -> None:
+        self.history.append(stored)
+        super()._store(subject, stored)
+
+    def kept(self) -> list[Stored]:
+        """Return the turn's log as it is."""
+        return list(self._logs[SUBJECT])
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of the events that are in the log."""
+        return {number for stored in self.kept() for number in range(stored.batch.first, stored.batch.next)}
+
+
+async def _never() -> bool:
+    return False
 
 
 @dataclass
 class Reader:
-    """A client: what it has got, over all its connections."""
+    """A client: what it has got, over all its connections, and how that ended."""
 
-    bus: MemoryBus
+    bus: RecordingBus
     lines: list[bytes] = field(default_factory=list)
+    error: EventsExpiredError | None = None
+    gone: bool = False  # whether the event that it asked for then was in the log no more
+    restarts: int = 0  # times that it was told to follow from the start
     task: asyncio.Task[None] | None = None
+    reads: asyncio.Event = field(default_factory=asyncio.Event)  # cleared while it dawdles
 
-    def connect(self) -> None:
+    def __post_init__(self) -> None:
+        self.reads.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has the terminal event."""
+        return bool(self.lines) and decode(self.lines[-1])["type"] in TERMINAL
+
+    def connect(self, *, new: bool = False) -> None:
         """Come, or come back for what follows."""
-        self.task = asyncio.create_task(self._read())
+        self.task = asyncio.get_running_loop().create_task(self._read_on(new=new))
 
     async def leave(self) -> None:
         """Go away, wherever in an event's way that is."""
@@ -52,108 +90,286 @@ class Reader:
             self.task.cancel()
             await asyncio.wait([self.task])
 
-    async def _read(self) -> None:
-        async with Relay(self.bus, "default", "resp_1", keepalive=KEEPALIVE) as relay:
-            async for lines in relay.lines(len(self.lines) - 1):
+    async def _read_on(self, *, new: bool) -> None:
+        while not self.ended and self.error is None:
+            try:
+                await self._read(new=new)
+            except BusUnavailableError:
+                pass  # the connection has broken
+            except EventsLostError as error:
+                self.lines.clear()
+                self.restarts += 1
+                if self.restarts > RESTARTS:
+                    self.error = error
+            except EventsExpiredError as error:
+                self.error, self.gone = error, len(self.lines) not in self.bus.numbers()
+            new = False
+
+    async def _read(self, *, new: bool) -> None:
+        async with Relay(self.bus, "default", "resp_1", keepalive=KEEPALIVE, closed=_never) as relay:
+            async for lines in relay.lines(len(self.lines) - 1, new=new):
                 self.lines += lines
+                await self.reads.wait()
 
 
-@dataclass
-class World:
-    """A turn, its attempts and its readers."""
+class Turn(RuleBasedStateMachine):
+    """A turn, its attempts and its readers, on a bus that loses everything but what it has stored."""
 
-    bus: MemoryBus = field(default_factory=MemoryBus)
-    logs: list[EventLog] = field(init=False)  # one for each attempt, the living one last
-    readers: list[Reader] = field(default_factory=list)
-    through: set[int] = field(default_factory=set)  # those that have written or found an end, and write nothing more
-    ended: bool = False
+    kept_bytes = kept_batches.KEPT_BYTES
 
-    def __post_init__(self) -> None:
-        self.logs = [EventLog(self.bus, a_turn())]
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = [
+            patch.object(memory, "TAIL_LIMIT", SHORT_TAIL),
+            patch.object(kept_batches, "KEPT_BYTES", self.kept_bytes),
+        ]
+        for one in self.patches:
+            one.start()
+        self.loop = FakeClock()
+        self.bus = RecordingBus()
+        self.logs: list[EventLog] = []  # one for each attempt, the living one last
+        self.claims = 1
+        self.taking_over: list[asyncio.Task[None]] = []
+        self.readers: list[Reader] = []
+        self.through: set[EventLog] = set()  # have written or found an end, or have failed, and write nothing more
+        self.ended = False
+        self.losses = 0
+        self.run(self._begin())
 
-    async def write(self, count: int) -> None:
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run something to its end, within a time that is long enough for anything."""
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, DEADLINE))
+
+    # Writers
+
+    @rule(count=COUNTS)
+    def write(self, count: int) -> None:
         """The living attempt adds events."""
         if not self.ended:
-            for _ in range(count):
-                self.logs[-1].append("response.x", attempt=len(self.logs))
+            self.run(self._write(self.logs[-1], count))
 
-    async def zombie_writes(self, which: int) -> None:
-        """An attempt adds an event that has not found out that it is dead."""
-        attempt = which % len(self.logs)
-        if attempt < len(self.logs) - 1 and attempt not in self.through:
-            with suppress(FencedError):
-                self.logs[attempt].append("response.x", attempt=attempt + 1)
-
-    async def take_over(self, _: int = 0) -> None:
-        """Another attempt begins, while the one before goes on."""
-        log, state = await EventLog.take_over(self.bus, a_turn(attempt=len(self.logs) + 1))
-        self.logs.append(log)
-        self.ended = state.ended  # what the one before has not stored by now, it never will
-        if state.ended:
-            self.through.add(len(self.logs) - 1)
-
-    async def end(self, _: int = 0) -> None:
+    @rule()
+    def end(self) -> None:
         """The living attempt ends the turn."""
         if not self.ended:
-            self.logs[-1].append("response.completed", attempt=len(self.logs))
-            self.through.add(len(self.logs) - 1)
-            self.ended = True
+            self.run(self._end())
 
-    async def lose_acks(self, count: int) -> None:
+    @rule(which=ANY)
+    def zombie_writes(self, which: int) -> None:
+        """An attempt adds an event that has not found out that it is dead."""
+        if zombies := [log for log in self.logs[:-1] if log not in self.through]:
+            self.run(self._write(zombies[which % len(zombies)], 1))
+
+    @rule()
+    def begin_to_take_over(self) -> None:
+        """Another attempt begins, while those before go on, which may be about to take over themselves."""
+        self.claims += 1
+        self.run(self._begin_to_take_over())
+
+    @rule()
+    def take_over(self) -> None:
+        """Another attempt begins, and has the log."""
+        self.begin_to_take_over()
+        self.run(self._wait_for_takeovers())
+
+    # Faults
+
+    @rule(count=COUNTS)
+    def lose_acks(self, count: int) -> None:
         """The next appends are stored, and their answers are lost."""
         self.bus.lost_acks = count
 
-    async def drop_live(self, count: int) -> None:
+    @rule(count=COUNTS)
+    def drop_live(self, count: int) -> None:
         """The next batches are stored, and not heard live."""
         self.bus.dropped_live = count
 
-    async def lag(self, count: int) -> None:
+    @rule(count=COUNTS)
+    def lag(self, count: int) -> None:
         """The next replays are answered by a replica that lacks the last batch."""
         self.bus.stale_replays = count
 
-    async def join(self, _: int = 0) -> None:
-        """Another reader comes."""
-        self.readers.append(Reader(self.bus))
-        self.readers[-1].connect()
+    @rule(which=ANY, count=COUNTS)
+    def hear_again(self, which: int, count: int) -> None:
+        """Batches that were stored at any time are heard now, again or for the first time."""
+        for stored in self.bus.history[which % max(1, len(self.bus.history)) :][:count]:
+            for tail in self.bus.tails[SUBJECT.replace("events", "live")]:
+                tail.arrive(stored)
 
-    async def leave(self, which: int) -> None:
-        """A reader goes and comes back."""
-        reader = self.readers[which % len(self.readers)]
+    # Readers
+
+    @rule()
+    def join(self) -> None:
+        """Another reader comes."""
+        self.run(self._join())
+
+    @rule(which=ANY)
+    def dawdle(self, which: int) -> None:
+        """A reader stops reading, or goes on."""
+        reads = self.readers[which % len(self.readers)].reads
+        if reads.is_set():
+            reads.clear()
+        else:
+            reads.set()
+
+    @rule(which=ANY, having=ANY)
+    def come_back(self, which: int, having: int) -> None:
+        """A reader goes and comes back, to another gateway, with as many of its events as it has not forgotten."""
+        self.run(self._come_back(self.readers[which % len(self.readers)], having))
+
+    @rule(rounds=st.integers(1, 5))
+    def go_on(self, rounds: int) -> None:
+        """Everybody goes on for a while."""
+        self.run(self._go_on(rounds))
+
+    @rule()
+    def time_passes(self) -> None:
+        """It is silent for long enough that readers look into the stream."""
+        self.run(asyncio.sleep(2 * KEEPALIVE))
+
+    # What must hold at the end
+
+    def teardown(self) -> None:
+        """Bring the turn to its end, as a next attempt does if need be, wait for all readers, and compare."""
+        try:
+            self.take_over()
+            self.run(self._finish())
+            self.check()
+        finally:
+            self.run(self._leave())
+            self.loop.close()
+            for one in self.patches:
+                one.stop()
+
+    def check(self) -> None:
+        """Every reader has the log as it is: numbers from 0 on, one end, at the end, and the digest proves it."""
+        lines = [line for stored in self.bus.kept() for line in stored.batch.lines]
+        events = [decode(line) for line in lines]
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        assert [event["type"] in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]
+        attempts = [event["attempt"] for event in events]
+        assert attempts == sorted(attempts)
+        for reader in self.readers:
+            assert (reader.error, reader.restarts) == (None, 0)
+            assert reader.lines == lines
+            assert verify(reader.lines).digest is not None
+
+    # How it is done
+
+    async def _begin(self) -> None:
+        self.logs.append(EventLog(self.bus, a_turn()))
+        await self._join(new=True)
+        await self._write(self.logs[0], 1)
+        await self.logs[0].flush()  # else a later attempt's log looks like one that was lost
+
+    async def _write(self, log: EventLog, count: int) -> None:
+        try:
+            for _ in range(count):
+                log.append("response.x", attempt=self.logs.index(log) + 1)
+        except FencedError:
+            self.through.add(log)
+
+    async def _end(self) -> None:
+        self.logs[-1].end("response.completed", attempt=len(self.logs))
+        self.through.add(self.logs[-1])
+        self.ended = True
+
+    async def _begin_to_take_over(self) -> None:
+        self.taking_over.append(asyncio.create_task(self._take_over(self.claims)))
+
+    async def _take_over(self, attempt: int) -> None:
+        with suppress(FencedError):
+            log, state = await EventLog.take_over(self.bus, a_turn(attempt=attempt))
+            self.logs += [log]
+            self.ended = state.ended  # what the one before has not stored by now, it never will
+            if state.ended:
+                self.through.add(log)
+
+    async def _wait_for_takeovers(self) -> None:
+        await asyncio.gather(*self.taking_over)
+        self.taking_over.clear()
+
+    async def _join(self, *, new: bool = False) -> None:
+        self.readers.append(Reader(self.bus))
+        self.readers[-1].connect(new=new)
+
+    async def _come_back(self, reader: Reader, having: int) -> None:
         await reader.leave()
+        del reader.lines[having:]
         reader.connect()
 
-    async def wait(self, rounds: int) -> None:
-        """Everybody goes on for a while."""
+    async def _go_on(self, rounds: int) -> None:
         for _ in range(rounds):
             await asyncio.sleep(0)
 
-    async def finish(self) -> None:
-        """Bring the turn to its end, as the next attempt does if need be, and wait for all readers."""
-        await self.take_over()
-        await self.end()
+    async def _finish(self) -> None:
+        if not self.ended:
+            await self._end()
         await self.logs[-1].flush()
+        for reader in self.readers:
+            reader.reads.set()
         await asyncio.gather(*(reader.task for reader in self.readers if reader.task))
 
+    async def _leave(self) -> None:
+        for reader in self.readers:
+            await reader.leave()
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(STEPS, max_size=30))
-async def test_every_reader_gets_the_same(steps: list[tuple[str, int]]) -> None:
-    """Over any history of a turn, every reader gets the log as it is: numbers from 0 on, and one end, at the end."""
-    with patch.object(relay_module, "CATCH_UP_PAUSE", 0):
-        world = World()
-        try:
-            async with asyncio.timeout(DEADLINE):
-                await world.join()
-                for happens, number in steps:
-                    await getattr(world, happens)(number)
-                await world.finish()
-        finally:
-            await asyncio.gather(*(reader.leave() for reader in world.readers))
-    world.bus.stale_replays = 0
-    events = await events_of(world.bus)
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert [event["type"] in TERMINAL for event in events] == [False] * (len(events) - 1) + [True]
-    attempts = [event["attempt"] for event in events]
-    assert attempts == sorted(attempts)
-    for reader in world.readers:
-        assert [decode(line) for line in reader.lines] == events
+
+class LostTurn(Turn):
+    """The same on a bus that loses what it has stored as well, while a writer lives."""
+
+    @precondition(lambda self: not (self.ended or self.taking_over))
+    @rule(keep=ANY)
+    def lose(self, keep: int) -> None:
+        """The end of the log is lost, or all of it, and the living attempt goes on."""
+        self.run(self._lose(keep))
+
+    async def _lose(self, keep: int) -> None:
+        for log in self.logs:  # those that are fenced learn it
+            with suppress(FencedError):
+                await log.flush()
+        self.losses += 1
+        self.bus.lose_logs(keep)
+        await self._write(self.logs[-1], 1)
+        await self.logs[-1].flush()
+
+    def check(self) -> None:
+        """Who has not missed what is gone for good has all events, once, in order, and proven by the digest."""
+        ended = [reader for reader in self.readers if reader.ended]
+        for reader in self.readers:
+            assert reader.restarts == 0
+            assert reader.ended or reader.gone
+        for reader in ended:
+            assert reader.lines == ended[0].lines
+            verify(reader.lines)
+        if not self.losses:
+            super().check()
+
+
+class TornTurn(LostTurn):
+    """The same where what is stored may be lost at any time, and writers keep little."""
+
+    kept_bytes = 300
+
+    @rule(keep=ANY)
+    def lose(self, keep: int) -> None:
+        """The end of the log is lost, or all of it, and nobody knows yet."""
+        self.losses += 1
+        self.bus.lose_logs(keep)
+
+    def check(self) -> None:
+        """No reader has a mixture: who has an end has what that end says."""
+        for reader in self.readers:
+            assert reader.error or reader.ended
+            if reader.ended:
+                verify(reader.lines)
+        if not self.losses:
+            super().check()
+
+
+TestTurn = Turn.TestCase
+TestLostTurn = LostTurn.TestCase
+TestTornTurn = TornTurn.TestCase
+TestTurn.settings = TestLostTurn.settings = TestTornTurn.settings = settings(
+    max_examples=300, stateful_step_count=40, deadline=None
+)

@@ -5,6 +5,7 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── AuthenticationError  401
+    │   │   ├── ForbiddenError       403
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
@@ -16,6 +17,8 @@
     │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
+    │   │   └── EventsLostError      and what it holds does not go on where its reader is
+    │   ├── IncompleteStreamError  a client does not have all events of a turn
     │   ├── EventTooLargeError   an event is larger than the bus takes
     │   ├── FetchError           what is at a URL cannot be had
     │   ├── MediaError           an image, a file or a video is of no use
@@ -25,6 +28,7 @@
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
+        │   └── QueueFullError       the work queue takes no more for now
         └── StoreUnavailableError
 
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
@@ -82,6 +86,13 @@ class AuthenticationError(ApiError):
     status = 401
     type = "invalid_request_error"
     headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}  # RFC 9110, section 11.6.1, requires it
+
+
+class ForbiddenError(ApiError):
+    """The API key is valid, and not for this."""
+
+    status = 403
+    type = "invalid_request_error"
 
 
 class NotFoundError(ApiError):
@@ -151,7 +162,19 @@ class HistoryTooLongError(TerminalError):
 
 
 class EventsExpiredError(TerminalError):
-    """A log no longer holds the events that a reader asks for."""
+    """A log no longer holds the events that a reader asks for. `code` is what its client is told."""
+
+    code: ClassVar[str] = "events_expired"
+
+
+class EventsLostError(EventsExpiredError):
+    """A log was lost, with events that a reader has, and its turn was begun again: it holds other events now."""
+
+    code: ClassVar[str] = "events_lost"
+
+
+class IncompleteStreamError(TerminalError):
+    """What a client has of a turn's events is not all of them, or not as they were stored."""
 
 
 class EventTooLargeError(TerminalError):
@@ -231,6 +254,10 @@ class ModelError(TerminalError):
 
 class BusUnavailableError(RetryableError):
     """NATS did not answer within the time that was given."""
+
+
+class QueueFullError(BusUnavailableError):
+    """NATS did answer: the work queue holds as much as it may, in all or of one tenant."""
 
 
 class StoreUnavailableError(RetryableError):

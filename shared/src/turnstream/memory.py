@@ -1,12 +1,12 @@
 """The bus in memory, for tests: what `Bus` does, in one process and with faults to order.
 
-The contract tests hold it to the real one. It forgets nothing and bounds nothing but a slow reader's tail. Streamed
-answers it has not: they are all about connections that break.
+The contract tests hold it to the real one. It forgets nothing, and bounds nothing but its queue and a slow reader's
+tail. Streamed answers it has not: they are all about connections that break.
 """
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,15 +15,17 @@ from typing import Any, Self
 import orjson
 
 from turnstream import subjects
-from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue, failures
+from turnstream.bus import Bus, DeadLetters, Delivery, Filed, Stored, Tail, WorkQueue, failures
 from turnstream.bus.bus import HEADER_ROOM
 from turnstream.bus.tail import TAIL_LIMIT
+from turnstream.dead_letter import DeadLetter
 from turnstream.errors import (
     ApiError,
     BusUnavailableError,
     EventTooLargeError,
     FencedError,
     ModelError,
+    QueueFullError,
     TooLargeError,
 )
 from turnstream.events import Batch
@@ -44,12 +46,15 @@ class MemoryBus(Bus):
         self.reachable.set()
         self.appending = asyncio.Semaphore(1000)  # appends that may be in flight
         self.ack_wait = ack_wait  # seconds until a silent delivery comes again
+        self.depth_per_tenant = 1000  # messages that the queue takes of one tenant
+        self.depth = 20_000  # messages that it takes in all
+        self.dead_letters = _MemoryDeadLetters(self)
+        self._queued: list[_Message] = []  # and not settled yet
         self.lanes: dict[str, asyncio.Queue[_Message]] = defaultdict(asyncio.Queue)
         self.tails: dict[str, list[_MemoryTail]] = defaultdict(list)
         self._logs: dict[str, list[Stored]] = defaultdict(list)
         self._sequence = 0  # of the stream that holds all logs
         self._message_ids: set[str] = set()
-        self._queued: list[_Message] = []
         self._deliveries: list[_MemoryDelivery] = []
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._endpoints: dict[str, Callable[[Any], Awaitable[Any]]] = {}
@@ -69,11 +74,18 @@ class MemoryBus(Bus):
     async def enqueue(self, tenant: str, turn: str, message_id: str, *, patience: float) -> None:  # noqa: ARG002
         """Queue a turn once for each `message_id`."""
         await self.request()
-        if message_id not in self._message_ids:
-            self._message_ids.add(message_id)
-            now = asyncio.get_running_loop().time()
-            self._queued.append(_Message(subjects.turns(tenant).split(".")[1], turn.encode(), now))
-            self.put(self._queued[-1])
+        if message_id in self._message_ids:
+            return
+        subject = subjects.turns(tenant)
+        self._queued = [message for message in self._queued if not message.settled]
+        if len(self._queued) >= self.depth:
+            raise QueueFullError("the queue is full: maximum messages exceeded")
+        if sum(message.subject == subject for message in self._queued) >= self.depth_per_tenant:
+            raise QueueFullError("the queue is full: maximum messages per subject exceeded")
+        self._message_ids.add(message_id)
+        now = asyncio.get_running_loop().time()
+        self._queued.append(message := _Message(subject, turn.encode(), now))
+        self.put(message)
 
     def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
         """Return the deliveries of a lane."""
@@ -86,7 +98,8 @@ class MemoryBus(Bus):
     async def waited(self, consumer: Consumer) -> float | None:
         """Return how long the first message of a lane that was never delivered has waited."""
         await self.request()
-        undelivered = [message.since for message in self._queued if message.lane == consumer.name and message.new]
+        lane = f"turns.{consumer.name}."
+        undelivered = [one.since for one in self._queued if one.new and one.subject.startswith(lane)]
         return asyncio.get_running_loop().time() - min(undelivered) if undelivered else None
 
     def deliver(self, message: "_Message") -> Delivery:
@@ -104,7 +117,7 @@ class MemoryBus(Bus):
         log = self._logs[subject]
         if expected == (log[-1].sequence if log else 0):
             self._sequence += 1
-            self._store(subject, Stored(self._sequence, expected, batch))
+            self._store(subject, Stored(self._sequence, batch))
             if not self.lost_acks:
                 return self._sequence
             self.lost_acks -= 1
@@ -117,22 +130,33 @@ class MemoryBus(Bus):
         """Return a log's last batch."""
         await self.request()
         log = self._logs[subject]
-        return Stored(log[-1].sequence, -1, log[-1].batch) if log else None
+        return log[-1] if log else None
 
-    async def replay(self, subject: str, after: int) -> AsyncIterator[Stored]:
+    async def replay(self, subject: str, after: int) -> AsyncGenerator[Stored, None]:
         """Yield a log's batches behind stream sequence `after`."""
         await self.request()
         log = self._logs[subject]
         if self.stale_replays:
             self.stale_replays -= 1
             log = log[:-1]
-        for stored in log:
-            if stored.sequence > after:
-                yield stored
+        while stored := next((stored for stored in log if stored.sequence > after), None):
+            after = stored.sequence
+            yield stored
 
     def tail(self, subject: str) -> Tail:
         """Return the live tail of a log."""
         return _MemoryTail(self, subject)
+
+    def lose_logs(self, keep: int = 0) -> None:
+        """Lose all batches but the first `keep`, as a server does that comes back on another disk or an older one.
+
+        Every connection breaks with that, and tails say so.
+        """
+        for log in self._logs.values():
+            log[:] = [stored for stored in log if stored.sequence <= keep]
+        self._sequence = min(self._sequence, keep)
+        for tail in [tail for tails in self.tails.values() for tail in tails]:
+            tail.wake()
 
     async def signal(self, subject: str) -> None:
         """Call whoever listens now."""
@@ -196,7 +220,7 @@ class MemoryBus(Bus):
 
     def put(self, message: "_Message") -> None:
         """Put a message into its lane, for the first time or again."""
-        self.lanes[message.lane].put_nowait(message)
+        self.lanes[message.subject.split(".")[1]].put_nowait(message)
 
     def _store(self, subject: str, stored: Stored) -> None:
         self._logs[subject].append(stored)
@@ -232,9 +256,30 @@ class _MemoryTail(Tail):
             self._arrived.set()
 
 
+class _MemoryDeadLetters(DeadLetters):
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+        self._sequence = 0
+        self._letters: dict[str, tuple[int, bytes]] = {}  # by their subjects, with their sequences
+
+    async def file(self, letter: DeadLetter) -> None:
+        await self._bus.request()
+        self._sequence += 1
+        self._letters[subjects.dead(letter.tenant, letter.turn)] = (self._sequence, letter.encode())
+
+    async def discard(self, filed: Filed) -> None:
+        await self._bus.request()
+        self._letters = {subject: kept for subject, kept in self._letters.items() if kept[0] != filed.sequence}
+
+    async def _read(self, subject: str, after: int, limit: int) -> Sequence[Filed]:
+        await self._bus.request()
+        found = sorted(kept for name, kept in self._letters.items() if fnmatchcase(name, subject) and kept[0] > after)
+        return [Filed(sequence, DeadLetter.decode(data)) for sequence, data in found[:limit]]
+
+
 @dataclass(slots=True)
 class _Message:
-    lane: str
+    subject: str
     data: bytes
     since: float  # when it was queued
     new: bool = True  # whether it was never delivered

@@ -97,7 +97,8 @@ WITH held AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
         output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
-        completed_at = coalesce(completed_at, now()), secrets = NULL
+        completed_at = coalesce(completed_at, now()),
+        secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
     RETURNING id, conversation, status, completed_at, kept
@@ -123,6 +124,9 @@ WHERE turn = $1 AND attempt = $2 AND finished
 
 -- close: forget that these turns were open, since their last events are stored
 DELETE FROM open_turns WHERE turn = ANY($1::text[]) AND finished
+
+-- closed: tell whether a turn is open no more
+SELECT NOT EXISTS (SELECT FROM open_turns WHERE turn = $1) AS closed
 
 -- cancel: end a turn that has not ended
 UPDATE turns SET status = 'cancelled', completed_at = now()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from turnstream.turns import Item
 
 type StepKind = Literal["model_call", "tool_call", "list_tools", "compaction"]
+type StepState = Literal["started", "finished", "uncertain"]  # uncertain: it was started, and its end is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Step:
     kind: StepKind
     name: str | None  # the tool's, or the server's
     attempt: int  # that began it
-    state: Literal["started", "finished", "uncertain"]  # uncertain: it was started, and its end is unknown
+    state: StepState
     digest: bytes  # SHA-256 of what went in
     items: list[Item] | None  # the output items that it made; for a call that has not ended, the item that it began as
     usage: dict[str, Any] | None  # of the model calls that it made, as their providers count

@@ -167,6 +167,10 @@ class Store:
         """Forget that turns were open: they have ended, and their last events are stored."""
         await self._run("close", turns, patience=patience)
 
+    async def closed(self, turn: str) -> bool:
+        """Tell whether a turn has ended and its last event is stored, or it is gone."""
+        return bool((await self._run("closed", turn))[0]["closed"])
+
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
         return _turn(await self._run("cancel", turn, tenant))

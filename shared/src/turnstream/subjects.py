@@ -17,6 +17,7 @@ class Stream:
     work_queue: bool  # a message leaves when it is acknowledged; else it stays until `max_age`
     max_age: float = 0  # seconds; 0 keeps for ever
     max_bytes: int = -1  # of the whole stream; -1 is unbounded
+    max_per_subject: int = -1  # messages of one subject, of which a newer one takes the place of the oldest
     discard_new: bool = False  # when full, refuse the newest instead of dropping the oldest
     republish: tuple[str, str] | None = None  # source and destination, after the message is stored
     message_ages: bool = False  # whether a message can say how long it is kept itself
@@ -45,7 +46,9 @@ EVENTS = Stream(
     republish=("events.>", "live.>"),
     message_ages=True,
 )
-STREAMS = (TURNS, EVENTS)
+# What was given up, one letter for each turn: a letter that is filed again takes the place of the one before.
+DEAD = Stream("DEAD", ("dead.turns.>",), work_queue=False, max_age=30 * DAY, max_bytes=256 << 20, max_per_subject=1)
+STREAMS = (TURNS, EVENTS, DEAD)
 
 INTERACTIVE = Consumer("TURNS", "interactive", "turns.interactive.>")
 CONSUMERS = (INTERACTIVE,)
@@ -79,6 +82,11 @@ def turns(tenant: str) -> str:
 def events(tenant: str, turn: str) -> str:
     """Return the subject of a turn's log."""
     return f"events.{tenant}.{turn}"
+
+
+def dead(tenant: str, turn: str) -> str:
+    """Return the subject of a turn's dead letter; a star for either means any."""
+    return f"dead.turns.{tenant}.{turn}"
 
 
 def live(tenant: str, turn: str) -> str:

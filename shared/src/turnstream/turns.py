@@ -31,7 +31,7 @@ class Turn:
     handovers: int  # how often a worker that was stopped gave it up
     stored: bool  # whether its content is kept when it has ended, and shown
     kept: bool  # whether its conversation keeps what it had finished when it was cancelled
-    secrets: bytes | None  # what its client gave it for tools and providers, encrypted; None once it has ended
+    secrets: bytes | None  # what its client gave it for tools and providers, encrypted; empty once it has ended
     service_tier: str | None  # the provider's, that it ran in
     created_at: datetime
     completed_at: datetime | None

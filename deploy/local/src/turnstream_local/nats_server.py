@@ -38,6 +38,8 @@ PERMISSIONS = {
             "streams.words.>",
             "$JS.API.DIRECT.GET.EVENTS",
             "$JS.API.DIRECT.GET.EVENTS.>",
+            "$JS.API.DIRECT.GET.DEAD",
+            "$JS.API.STREAM.MSG.DELETE.DEAD",  # one at a time; a purge could take all
             "$SRV.>",
             "_INBOX_gateway.>",
         ),
@@ -48,6 +50,7 @@ PERMISSIONS = {
         publish=(
             "turns.>",
             "events.>",
+            "dead.turns.>",
             "streams.answers.>",
             "control.beat.>",
             "$JS.API.CONSUMER.MSG.NEXT.TURNS.*",
@@ -110,6 +113,11 @@ class NatsServer:
         return self._child.log
 
     @property
+    def store(self) -> Path:
+        """The folder of its streams."""
+        return self._data.nats / "store"
+
+    @property
     def pid(self) -> int | None:
         """The running server's process id."""
         return self._child.pid
@@ -164,7 +172,7 @@ class NatsServer:
         return CONFIGURATION.substitute(
             host=LOOPBACK,
             port=self._port,
-            store=json.dumps(str(self._data.nats / "store")),
+            store=json.dumps(str(self.store)),
             users=json.dumps(users, indent=2),
         )
 

@@ -22,6 +22,7 @@ from turnstream_gateway.asking import Asking
 from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
+from turnstream_gateway.dead_letters import DeadLetters
 from turnstream_gateway.disconnects import Disconnects
 from turnstream_gateway.http_protocol import HttpProtocol
 from turnstream_gateway.keyring import Keyring
@@ -31,6 +32,7 @@ from turnstream_gateway.pass_through import PassThrough
 from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.providers import Providers
 from turnstream_gateway.questions import Questions
+from turnstream_gateway.routes.admin import admin
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
 from turnstream_gateway.routes.inference import inference
@@ -102,6 +104,7 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
     app.include_router(inspect(app, Providers(bus, settings.models_ttl)))
+    app.include_router(admin(DeadLetters(bus, store, turns)))
     app.include_router(service(bus, database))
     return app
 

@@ -68,7 +68,7 @@ class EventStream(Response):
                     body = self._frames(lines) if lines else KEEPALIVE
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             except EventsExpiredError as error:
-                failure = {"message": str(error), "code": "events_expired", "param": None}
+                failure = {"message": str(error), "code": error.code, "param": None}
                 # Where the specification has it, and flat, where OpenAI's SDK reads it.
                 nested = {"error": {"type": "invalid_request_error", **failure}}
                 body = sse_frame(encode("error", self._after + 1, {**nested, **failure}))

@@ -12,6 +12,7 @@ from turnstream_gateway.resources import Failure
 FAILURES: dict[int | str, str] = {
     400: "The request is wrong, and the message says what to change.",
     401: "There is no API key, or none that is valid.",
+    403: "The API key is not an admin key.",
     404: "There is no such thing, or it is another tenant's.",
     409: "What is there does not allow it.",
     413: "The body, or what it stands for, is too large.",

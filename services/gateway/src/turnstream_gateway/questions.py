@@ -85,7 +85,7 @@ class Questions:
             message = f"The items that are referred to are larger than {REFERENCED_LIMIT} bytes."
             raise TooLargeError(message, code="items_too_large", param=param)
         items = [
-            _copy(found[item.id], owner) if isinstance(item, ItemReference) else item.item(owner) for item in given
+            copy_item(found[item.id], owner) if isinstance(item, ItemReference) else item.item(owner) for item in given
         ]
         _follow_approvals(zip((item.id for item in given), items, strict=True))
         if attached := list(_attachments(items, param)):
@@ -114,7 +114,7 @@ class Questions:
         return {"prompt": {"variables": None, **shown}, "prompt_items": items}
 
 
-def _copy(item: Item, owner: str) -> Item:
+def copy_item(item: Item, owner: str) -> Item:
     """Return an item for another owner, with an id of its own: pages of a list go on behind an id that stands once."""
     return {**item, "id": item_id(f"{item['id'].partition('_')[0]}_", owner)}
 

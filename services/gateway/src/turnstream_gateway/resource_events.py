@@ -23,16 +23,28 @@ class _Event(Resource):
 
 
 class ResponseEvent(_Event):
-    """The response as it is at its beginning, or as it has ended."""
+    """The response as it is at its beginning."""
 
-    type: Literal[
-        "response.created",
-        "response.in_progress",
-        "response.completed",
-        "response.failed",
-        "response.incomplete",
-    ]
+    type: Literal["response.created", "response.in_progress"]
     response: ResponseResource
+
+
+class LogProof(Resource):
+    """How many events there were before, and `sha256:` with the hash of their data, each with a line break behind it.
+
+    The digest is null where the log had lost its beginning.
+    """
+
+    count: int
+    digest: str | None
+
+
+class TerminalEvent(_Event):
+    """The response as it has ended, and what proves that a client has all events before."""
+
+    type: Literal["response.completed", "response.failed", "response.incomplete"]
+    response: ResponseResource
+    log: LogProof
 
 
 class ItemEvent(_Event):
@@ -200,6 +212,7 @@ class ErrorEvent(_Event):
 
 type StreamEvent = Annotated[
     ResponseEvent
+    | TerminalEvent
     | ItemEvent
     | PartEvent
     | TextDelta

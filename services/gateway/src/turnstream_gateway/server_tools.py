@@ -96,9 +96,7 @@ class McpTool(Strict):
     connector_id: Name | None = None
     server_description: Annotated[str, StringConstraints(max_length=4096)] | None = None
     headers: Annotated[Headers | None, Field(exclude=True, repr=False)] = None
-    authorization: Annotated[HeaderValue | None, StringConstraints(min_length=1), Field(exclude=True, repr=False)] = (
-        None
-    )
+    authorization: Annotated[Authorization | None, Field(exclude=True, repr=False)] = None
     allowed_tools: ToolNames | ToolFilter | None = None
     require_approval: Literal["always", "never"] | ApprovalFilter | None = None
     on_uncertain: Literal["retry", "fail", "ask"] | None = None

@@ -127,10 +127,10 @@ class AllowedTools(Strict):
 
 
 type Mode = Literal["none", "auto", "required"]
-type ToolChoice = (
-    Mode
-    | Annotated[NamedTool | McpChoice | WebSearchChoice | AllowedTools, Discriminator("type"), BeforeValidator(_there)]
-)
+type ToolChoice = Annotated[
+    Mode | Annotated[NamedTool | McpChoice | WebSearchChoice | AllowedTools, Discriminator("type")],
+    BeforeValidator(_there),
+]
 
 
 def check_tools(tools: Tools, choice: ToolChoice | None) -> None:
@@ -143,16 +143,19 @@ def check_tools(tools: Tools, choice: ToolChoice | None) -> None:
         raise InvalidRequestError(f"Two servers are called '{double}'.", code="invalid_value", param="tools")
     if choice == "required" and not tools:
         raise _bad_choice("'required' needs a tool to call: 'tools' has none.")
-    chosen = (
-        choice.tools
-        if isinstance(choice, AllowedTools)
-        else []
-        if choice is None or isinstance(choice, str)
-        else [choice]
-    )
     known = {(tool.type, tool.called) for tool in tools}
-    if unknown := next((tool for tool in chosen if (tool.type, tool.called) not in known), None):
+    if unknown := next((tool for tool in _chosen(choice) if (tool.type, tool.called) not in known), None):
         raise _bad_choice(f"There is no {unknown.type} tool called '{unknown.called}' in 'tools'.")
+
+
+def _chosen(choice: ToolChoice | None) -> list[NamedTool | McpChoice | WebSearchChoice]:
+    match choice:
+        case None | str():
+            return []
+        case AllowedTools(tools=tools):
+            return tools
+        case _:
+            return [choice]
 
 
 def _double(names: list[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from turnstream import subjects
@@ -13,7 +12,9 @@ from turnstream.errors import (
     ConflictError,
     KeyTakenError,
     NotFoundError,
+    QueueFullError,
     RateLimitError,
+    StoreUnavailableError,
     UnavailableError,
 )
 from turnstream.ids import first_id, is_well_formed, new_id
@@ -27,9 +28,6 @@ from turnstream_gateway.questions import Asked, Questions
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
-
-# How long after its end a turn's last events may still be missing from its log, since a worker died on them.
-CLOSED_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Turns:
             accepted = await self._store(tenant, turn, body, asked, sent)
             if accepted.turn == turn:
                 if not accepted.ahead:
-                    await self._enqueue(tenant, turn)
+                    await self.enqueue(tenant, turn)
                 elif body.on_busy in {"interrupt", "rollback"}:
                     await self._end_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
                 return relay, True
@@ -79,6 +77,35 @@ class Turns:
             raise
         await relay.__aexit__(None, None, None)
         return await self._join(tenant, accepted.turn), False
+
+    async def enqueue(self, tenant: str, turn: str) -> None:
+        """Queue a turn that was just stored, or take it back.
+
+        Raises RateLimitError if the queue is full and UnavailableError if it does not answer.
+        """
+        try:
+            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.refused", turn=turn, error=str(error))
+            await self._take_back(tenant, turn)
+            if isinstance(error, QueueFullError):
+                message = "Too many turns are queued or running, and this one was not accepted. Try again later."
+                raise RateLimitError(message, code="queue_full") from error
+            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+
+    async def enqueue_again(self, turn: Turn) -> None:
+        """Queue a turn that was accepted before, whose gateway may have died before it was queued.
+
+        If it was, the same message id queues it once. Raises UnavailableError if the queue does not answer.
+        """
+        if turn.attempt or turn.ended:
+            return
+        try:
+            await self.bus.enqueue(turn.tenant, turn.id, turn.id, patience=self.settings.accept_patience)
+        except QueueFullError as error:
+            log.warning("turn.not_queued", turn=turn.id, error=str(error))  # a worker finds it and queues it
+        except BusUnavailableError as error:
+            raise UnavailableError("The queue is not available. Try again.") from error
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's, or was not to be stored."""
@@ -135,8 +162,15 @@ class Turns:
             raise ConflictError("The response has not ended. Cancel it first.", code="response_not_ended")
         return {"id": turn, "object": "response", "deleted": True}
 
-    def relay(self, tenant: str, turn: str, *, closed: bool = False) -> Relay:
-        """Return a relay of a turn's events; `closed` says that nothing is going to be added to them."""
+    def relay(self, tenant: str, turn: str) -> Relay:
+        """Return a relay of a turn's events."""
+
+        async def closed() -> bool:
+            try:
+                return await self.store.closed(turn)
+            except StoreUnavailableError:
+                return False  # it is asked again
+
         return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive, closed=closed)
 
     async def has_events(self, turn: Turn, after: int) -> bool:
@@ -148,8 +182,7 @@ class Turns:
 
     def resume(self, turn: Turn) -> Relay:
         """Return a relay of a stored turn's events."""
-        ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER
-        return self.relay(turn.tenant, turn.id, closed=ended)
+        return self.relay(turn.tenant, turn.id)
 
     async def _begun(self, tenant: str, sent: Sent) -> str | None:
         """Return the turn that a client's retry without a key has begun already, if its first try came through."""
@@ -159,12 +192,7 @@ class Turns:
     async def _join(self, tenant: str, begun: str) -> Relay:
         """Return the relay of a turn that the same request began before, entered."""
         turn = await self.accepted(tenant, begun)
-        if turn.attempt == 0 and not turn.ended:
-            # Its gateway may have died before it was queued; if it was, the same message id queues it once.
-            try:
-                await self.bus.enqueue(tenant, begun, begun, patience=self.settings.accept_patience)
-            except BusUnavailableError as error:
-                raise UnavailableError("The queue is not available. Try again.") from error
+        await self.enqueue_again(turn)
         return await self.resume(turn).__aenter__()
 
     async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> Accepted:
@@ -217,13 +245,18 @@ class Turns:
         except BusUnavailableError as error:
             log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
 
-    async def _enqueue(self, tenant: str, turn: str) -> None:
+    async def _take_back(self, tenant: str, turn: str) -> None:
+        """Undo that a turn was stored; raise UnavailableError with a code of its own if that cannot be done either."""
         try:
-            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
-        except BusUnavailableError as error:
-            log.warning("turn.refused", turn=turn, error=str(error))
             # The message may have been stored all the same: then it finds no turn, or one that must not go on.
             if not await self.store.withdraw(turn):
                 await self.store.cancel(tenant, turn)
                 await self.bus.signal(subjects.cancel(turn))
-            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+        except StoreUnavailableError as error:
+            # It may run once both are back. To say that it was refused would have it run twice.
+            log.error("turn.uncertain", turn=turn, error=str(error))
+            message = (
+                f"Whether response '{turn}' was accepted is not known, so it may run later. Look for it, or send the "
+                "same request as a retry, which joins it."
+            )
+            raise UnavailableError(message, code="acceptance_unknown") from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnstream.bus import Stored
+from turnstream.digest import LogDigest
 from turnstream.events import decode, is_terminal
 from turnstream.turns import Item
 from turnstream_worker.parts import PART_KINDS, OpenPart
@@ -33,20 +34,25 @@ class LogState:
     """The log so far."""
 
     sequence: int = 0  # stream sequence of the last batch
+    attempt: int = 0  # the latest that has written
     next: int = 0  # number of the next event
     ended: bool = False  # whether the terminal event stands in it
     items: int = 0  # how many items were opened
     done: set[str] = field(default_factory=set)  # ids of the items that were closed
     open: dict[str, OpenItem] = field(default_factory=dict)  # by id
+    digest: LogDigest = field(default_factory=LogDigest, compare=False)
 
     def read(self, stored: Stored) -> None:
         """Take in the next batch."""
         self.sequence = stored.sequence
+        self.attempt = max(self.attempt, stored.batch.attempt)
         self.next = stored.batch.next
+        self.digest.go_on_at(stored.batch.first)
         for line in stored.batch.lines:
             self._read_event(line)
 
     def _read_event(self, line: bytes) -> None:
+        self.digest.add(line)
         self.ended = self.ended or is_terminal(line)
         event = decode(line)
         match event["type"]:

@@ -14,9 +14,10 @@ def offered(asked: dict[str, Any], toolbox: Mapping[str, Tool], *, called: bool)
 
     A choice that makes the model call a tool holds until one was `called`: it could never answer otherwise.
     """
-    if not toolbox:
+    tools = asked.get("tools", ())
+    clients = [tool for tool in tools if tool["type"] in CLIENT_TOOLS]
+    if len(clients) == len(tools):
         return asked
-    clients = [tool for tool in asked["tools"] if tool["type"] in CLIENT_TOOLS]
     functions = [{"type": "function", "strict": None, **tool.definition} for tool in toolbox.values()]
     return {**asked, "tools": [*clients, *functions], "tool_choice": _choice(asked, toolbox, called=called)}
 

@@ -42,9 +42,11 @@ class Reconciler:
 
     async def _take_over(self) -> None:
         """Free what dead workers hold, and give it back to the queue for them: so it comes before what waits there."""
-        if not (dead := sorted(self._beats.dead)):
+        if not self._beats.dead:
             return
-        turns = 0
+        # Beats are heard in a part of a NATS cluster that is cut off, too. There the queue does not answer for long.
+        await self._bus.waited(subjects.INTERACTIVE)
+        dead, turns = sorted(self._beats.dead), 0
         while receipts := await self._store.take_over(dead, BATCH):
             for receipt in receipts:
                 await self._bus.give_back(receipt)

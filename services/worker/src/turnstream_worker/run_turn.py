@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from turnstream.bus import Bus, Delivery
+from turnstream.dead_letter import DeadLetter
 from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
@@ -147,6 +148,10 @@ class TurnRunner:
             message = f"The turn was begun {attempts} times and never ended."
             journal = await Journal.open(self.store, turn)
             turn = await self._finish(turn, _failed("max_attempts", message, journal.items))
+        if (turn.error or {}).get("code") == "max_attempts":
+            # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
+            steps = await self.store.steps(turn.id)
+            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=self._max_attempts(turn)))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -159,7 +164,7 @@ class TurnRunner:
             turn = await self._finish(turn, outcome)
         output.announce(turn.output or [])
         output.close_left_open()
-        event_log.append(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
+        event_log.end(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
         await event_log.flush()
         log.info(
             "turn.ended",

@@ -23,7 +23,6 @@ class Stored:
     """A batch as the stream holds it."""
 
     sequence: int  # in the stream
-    previous: int  # stream sequence of the batch before it in the same log; 0 for the first; -1 where it is not known
     batch: Batch
 
 
@@ -98,8 +97,4 @@ class Tail:
 def stored(message: Msg) -> Stored:
     """Return the batch that a republished or directly read message holds."""
     headers = message.headers or {}
-    return Stored(
-        sequence=int(headers["Nats-Sequence"]),
-        previous=int(headers.get("Nats-Last-Sequence", -1)),
-        batch=Batch.parse(headers[BATCH_HEADER], message.data),
-    )
+    return Stored(int(headers["Nats-Sequence"]), Batch.parse(headers[BATCH_HEADER], message.data))

@@ -74,16 +74,11 @@ class McpServer:
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return all tools: `name`, `description`, `input_schema` and `annotations` of each."""
-        tools: list[dict[str, Any]] = []
-        params: dict[str, Any] = {}
-        while True:
-            question = Question("tools/list", params, self._limits.connect, LIST_LIMIT)
-            page = _validated(_Page, await self._ask(question))
-            tools += [tool.model_dump() for tool in page.tools]
-            _check_size(tools)
-            if not page.next_cursor or not page.tools:
-                return tools
-            params = {"cursor": page.next_cursor}
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                return await self._all_pages()
+        except TimeoutError as error:
+            raise late(self._limits.connect) from error
 
     async def call(self, name: str, arguments: dict[str, Any], key: str) -> Result:
         """Run a tool under an idempotency key."""
@@ -100,6 +95,18 @@ class McpServer:
         finally:
             if self._http:
                 await self._http.close()
+
+    async def _all_pages(self) -> list[dict[str, Any]]:
+        tools: list[dict[str, Any]] = []
+        params: dict[str, Any] = {}
+        while True:
+            question = Question("tools/list", params, self._limits.connect, LIST_LIMIT)
+            page = _validated(_Page, await self._ask(question))
+            tools += [tool.model_dump() for tool in page.tools]
+            _check_size(tools)
+            if not page.next_cursor or not page.tools:
+                return tools
+            params = {"cursor": page.next_cursor}
 
     async def _ask(self, question: Question) -> Any:
         transport = await self._connected()

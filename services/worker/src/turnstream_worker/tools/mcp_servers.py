@@ -50,7 +50,8 @@ class McpServers:
             self._give_back(key, entry)
 
     async def close(self) -> None:
-        """Disconnect from all servers."""
+        """Disconnect from all servers, once they have been told which calls are not wanted any more."""
+        await self._background.close()
         for key in list(self._entries):
             self._drop(key)
         await self._background.close()

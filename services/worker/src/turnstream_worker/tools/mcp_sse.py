@@ -22,13 +22,13 @@ from turnstream_worker.tools.json_rpc import Message
 from turnstream_worker.tools.mcp_address import McpAddress
 from turnstream_worker.tools.mcp_transport import (
     EVENTS,
-    INITIALIZE,
     INITIALIZE_LIMIT,
     JSON,
     Question,
     agreed_version,
     check_status,
     connected,
+    introduction,
     late,
     sent,
 )
@@ -91,7 +91,7 @@ class _Stream:
         if first is None or first.name != "endpoint":
             raise json_rpc.not_mcp()
         self._endpoint = _endpoint(self._address.url, first.data)
-        agreed_version(json_rpc.result(await self.ask("initialize", INITIALIZE, {})))
+        agreed_version(json_rpc.result(await self.ask("initialize", introduction(), {})))
         await self._tell(json_rpc.notification("notifications/initialized"))
 
     async def ask(self, method: str, params: dict[str, Any], headers: dict[str, str]) -> Message:

@@ -19,12 +19,12 @@ from turnstream_worker.tools.json_rpc import Message
 from turnstream_worker.tools.mcp_address import McpAddress
 from turnstream_worker.tools.mcp_transport import (
     EVENTS,
-    INITIALIZE,
     INITIALIZE_LIMIT,
     JSON,
     Question,
     agreed_version,
     check_status,
+    introduction,
     late,
     sent,
 )
@@ -100,7 +100,7 @@ class StreamableHttp:
             raise late(self._patience) from error
 
     async def _open(self) -> Session:
-        message = json_rpc.request(next(self._numbers), "initialize", INITIALIZE)
+        message = json_rpc.request(next(self._numbers), "initialize", introduction())
         headers = self._headers(None)
         async with sent(self._http, "POST", self._address.url, headers, orjson.dumps(message)) as response:
             if response.status in NOT_SPOKEN:

@@ -20,11 +20,6 @@ EVENTS = "text/event-stream"
 JSON = "application/json"
 
 _VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-INITIALIZE = {
-    "protocolVersion": _VERSIONS[0],
-    "capabilities": {},
-    "clientInfo": {"name": "turnstream", "version": version("turnstream")},
-}
 INITIALIZE_LIMIT = 256 << 10  # bytes of its answer
 # A POST stays one behind these alone.
 _KEEP_THE_METHOD = frozenset({HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
@@ -96,6 +91,12 @@ def check_status(response: aiohttp.ClientResponse) -> None:
         raise ToolError(message, reason="bad_status")
     if not HTTPStatus(200) <= response.status < HTTPStatus(300):
         raise ToolError(f"The MCP server answered with HTTP status {response.status}.", reason="bad_status")
+
+
+def introduction() -> dict[str, Any]:
+    """Return what a server is told of us to begin with."""
+    client = {"name": "turnstream", "version": version("turnstream-worker")}
+    return {"protocolVersion": _VERSIONS[0], "capabilities": {}, "clientInfo": client}
 
 
 def agreed_version(result: Any) -> str:

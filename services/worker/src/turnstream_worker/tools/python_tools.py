@@ -89,15 +89,14 @@ class PythonTools:
     async def call(self, function: Function, arguments: dict[str, Any], key: str) -> ToolResult:
         """Run a function; what it raises is logged, and the model is told only the message of a ToolError."""
         try:
-            bound = function.signature.bind(arguments, key)
-            async with asyncio.timeout(self._timeout):
-                returned = await self._run(function.run, bound)
+            async with asyncio.timeout(self._timeout) as clock:
+                returned = await self._run(function.run, function.signature.bind(arguments, key))
             return ToolResult(self._told(returned))
         except ToolError as error:
             return ToolResult(error.message, failed=True)
-        except TimeoutError:
-            return ToolResult(f"The tool did not answer within {self._timeout:g} seconds.", failed=True)
         except Exception as error:  # noqa: BLE001 - somebody else's code may raise anything
+            if isinstance(error, TimeoutError) and clock.expired():
+                return ToolResult(f"The tool did not answer within {self._timeout:g} seconds.", failed=True)
             log.warning("tool.raised", tool=function.name, **fault(error))
             return ToolResult("The tool failed.", failed=True)
 
