@@ -280,6 +280,28 @@ async def test_approved_call_of_a_tool_that_is_gone() -> None:
     assert "not there" in outcome.output[0]["error"]
 
 
+async def test_approved_once() -> None:
+    """A call that was allowed and run before is not run again by a client that sends all of it back."""
+    tool = FakeTool(needs_approval=True)
+    attempts = Attempts(tool)
+    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+    request = {"type": "mcp_approval_request", "id": "mcpr_1", **named}
+    response = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
+    ran = {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1", "output": "1", **named}
+    attempts.turn = replace(attempts.turn, input=[*ASKED, request, response, ran, *ASKED])
+    assert kinds(await attempts.ended(ANSWER)) == ["message"]
+    assert tool.calls == []
+
+
+async def test_calls_without_ids() -> None:
+    """Calls of a provider that names none are run once."""
+    tool = FakeTool()
+    attempts = Attempts(tool)
+    unnamed = [called(piece(0, "{}", name="charge")), called(piece(1, "{}", name="charge")), finished("tool_calls")]
+    assert kinds(await attempts.ended(unnamed, ANSWER)) == ["mcp_call", "mcp_call", "message"]
+    assert len(tool.calls) == 2
+
+
 @pytest.mark.parametrize(
     ("asked", "settings", "reason", "calls"),
     [

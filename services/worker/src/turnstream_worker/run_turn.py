@@ -15,7 +15,7 @@ from turnstream.dead_letter import DeadLetter
 from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Item, Outcome, Turn, response_resource
+from turnstream.turns import Outcome, Turn, response_resource
 from turnstream_worker.agent_loop import made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
@@ -147,7 +147,7 @@ class TurnRunner:
         if turn.output is None and turn.beginnings > (attempts := self._max_attempts(turn)):
             message = f"The turn was begun {attempts} times and never ended."
             journal = await Journal.open(self.store, turn)
-            turn = await self._finish(turn, _failed("max_attempts", message, journal.items))
+            turn = await self._finish(turn, _failed("max_attempts", message, journal))
         if (turn.error or {}).get("code") == "max_attempts":
             # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
             steps = await self.store.steps(turn.id)
@@ -204,7 +204,7 @@ class TurnRunner:
         output.announce(journal.whole)
         output.close_left_open(goes_on={item["id"] for item in journal.items})
         if turn.status == "cancelled":
-            return Outcome("cancelled", journal.items)
+            return Outcome("cancelled", journal.items, usage=journal.usage.shown())
         try:
             history = await read_history(self.store, turn, self.settings.max_history)
             engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
@@ -220,13 +220,13 @@ class TurnRunner:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
             output.hold_item("incomplete")
-            return _failed(error.code, error.message, made_so_far(journal, output))
+            return _failed(error.code, error.message, journal, output)
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
             output.hold_item("incomplete")
-            return _failed("server_error", "The turn failed inside Turnstream.", made_so_far(journal, output))
+            return _failed("server_error", "The turn failed inside Turnstream.", journal, output)
 
 
 def _obfuscates(turn: Turn) -> bool:
@@ -239,8 +239,9 @@ def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | 
     if reason is StopReason.HANDED_OVER:
         return None
     output.hold_item("incomplete")
-    return Outcome("cancelled", made_so_far(journal, output))
+    return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
 
 
-def _failed(code: str, message: str, made: list[Item]) -> Outcome:
-    return Outcome("failed", made, error={"code": code, "message": message})
+def _failed(code: str, message: str, journal: Journal, output: Output | None = None) -> Outcome:
+    made = made_so_far(journal, output) if output else journal.items
+    return Outcome("failed", made, usage=journal.usage.shown(), error={"code": code, "message": message})
