@@ -10,6 +10,9 @@ import schemathesis
 # Things that are there, by the names of the paths' parameters; those at one place belong together.
 KNOWN: dict[str, list[str]] = json.loads(os.environ["FUZZ_KNOWN"])
 
+# Parameters that the operator bounds, or that hang on another: what is made up is seldom right.
+BOUNDED = {"max_attempts", "deadline", "grace", "disconnect_grace", "on_busy"}
+
 
 @schemathesis.hook
 def map_path_parameters(_: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -37,6 +40,8 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     if context.operation is None or not context.operation.path.startswith("/v1/responses"):
         return likely
     likely["input"] = body.get("input") or "Hello."
+    if _chance(body) % 2:
+        likely = {name: value for name, value in likely.items() if name not in BOUNDED}
     if isinstance(tools := body.get("tools"), list):
         likely["tools"] = [_at_nobodys(tool) for tool in tools]
     if isinstance(body.get("previous_response_id"), str):
