@@ -269,18 +269,20 @@ async def test_poison(fleet: Deployment) -> None:
 
 
 async def test_rolling_restart(fleet: Deployment) -> None:
-    """All workers are replaced one after the other, at once and in mid-step, and it costs no turn an attempt."""
+    """All workers are replaced one after the other, in mid-step and under load, and it costs no turn an attempt."""
     url = (await fleet.gateway()).url
     hasty = {"TURNSTREAM_GRACE": "0.1", "TURNSTREAM_MAX_ATTEMPTS": "1"}
-    workers = [await patient_worker(fleet, **hasty) for _ in range(3)]
+    workers = [await patient_worker(fleet, **hasty) for _ in range(2)]
+    accepted: list[str] = []
 
     async def replace(_: list[Reading]) -> None:
+        await asyncio.gather(*(patient_worker(fleet, **hasty) for _ in range(2)))
         for worker in workers:
-            await patient_worker(fleet, **hasty)
+            accepted.extend([await accept(url, SLOWLY) for _ in range(TURNS)])
             await worker.stop()
 
     readings = await while_reading(url, replace)
-    assert_whole(*(reading.transcript for reading in readings))
+    assert_whole(*(reading.transcript for reading in readings), *await read(url, *accepted))
     stopped = {worker_id(worker) for worker in workers}
     assert stopped.isdisjoint(dead for worker in fleet.workers for dead in deaths(worker))
 
@@ -289,7 +291,7 @@ async def test_grace_of_a_turn(fleet: Deployment) -> None:
     """A turn that asks for less grace than its worker has is handed over earlier, and the others are finished there."""
     url = (await fleet.gateway()).url
     leaving = await patient_worker(fleet, TURNSTREAM_GRACE="30")
-    hasty = await accept(url, SLOWLY, grace=0)
+    hasty = await accept(url, "[stand-in tokens=300 delay_ms=50] go on", grace=0)
     await worker_of(fleet, hasty)
 
     async def stop(_: list[Reading]) -> None:
