@@ -250,10 +250,12 @@ FROM steps WHERE turn = $1 ORDER BY number
 -- owners: the workers that hold turns
 SELECT DISTINCT split_part(owner, '/', 1) AS worker FROM open_turns WHERE owner IS NOT NULL
 
--- take_over: free turns that these workers hold, which died; return what their messages are given back by. Of rows that
--- another statement has in its hands it waits for none, here and below: so no two statements can wait for each other
+-- take_over: free turns that these workers hold, which died; return what their messages are given back by. One worker at
+-- a time does so, here and below, by a lock that no dead one can hold, since it ends with the statement. Of rows that
+-- another statement has in its hands it waits for none: so no two statements can wait for each other
 WITH held AS (
-    SELECT turn, owner FROM open_turns WHERE split_part(owner, '/', 1) = ANY($1::text[])
+    SELECT turn, owner FROM open_turns
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 1)) AND split_part(owner, '/', 1) = ANY($1::text[])
     ORDER BY finished LIMIT $2 FOR UPDATE SKIP LOCKED
 ), freed AS (
     UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM held WHERE open_turns.turn = held.turn
@@ -265,7 +267,8 @@ SELECT receipt FROM freed ORDER BY finished
 -- were queued longer ago than this. They count as queued now, so that nobody else finds them too
 WITH lost AS (
     SELECT turn FROM open_turns
-    WHERE (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 2))
+      AND (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
         OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
