@@ -148,13 +148,13 @@ class MemoryBus(Bus):
         return _MemoryTail(self, subject)
 
     def lose_logs(self, keep: int = 0) -> None:
-        """Lose all batches but the first `keep`, as a server does that comes back on another disk or an older one.
+        """Lose all batches behind stream sequence `keep`, as a server does that comes back on an older disk.
 
-        Every connection breaks with that, and tails say so.
+        On an empty one the stream is another, whose sequences go on. Connections break with that, and tails say so.
         """
         for log in self._logs.values():
             log[:] = [stored for stored in log if stored.sequence <= keep]
-        self._sequence = min(self._sequence, keep)
+        self._sequence = min(self._sequence, keep or self._sequence)
         for tail in [tail for tails in self.tails.values() for tail in tails]:
             tail.wake()
 

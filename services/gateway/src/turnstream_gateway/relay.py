@@ -66,7 +66,7 @@ class Relay:
 
         An empty list is a sign of life. `new` says that the log was empty when the tail began.
         Raises BusUnavailableError; EventsExpiredError where the log no longer holds what is asked for; EventsLostError
-        where the turn was begun again, without the events that the client has.
+        where the turn was begun again, without events that the client has.
         """
         self._following = after + 1
         async for batch in self._batches(new=new):
@@ -77,6 +77,8 @@ class Relay:
                 self._following = batch.next
                 yield lines
             if batch.lines and is_terminal(batch.lines[-1]):
+                if self._following > batch.next:
+                    raise EventsLostError(LOST)  # what the client has stood behind this end, or never was
                 return
 
     async def response(self, *, new: bool = True) -> dict[str, Any] | None:

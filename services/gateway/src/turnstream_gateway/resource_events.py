@@ -29,10 +29,11 @@ class ResponseEvent(_Event):
     response: ResponseResource
 
 
-class LogProof(Resource):
-    """How many events there were before, and `sha256:` with the hash of their data, each with a line break behind it.
+class LogResource(Resource):
+    """What proves that a client has all events before the terminal one.
 
-    The digest is null where the log had lost its beginning.
+    The digest is `sha256:` and the hex SHA-256 of their lines of JSON, each with a line break behind it. It is null
+    where the log had lost its beginning.
     """
 
     count: int
@@ -44,7 +45,7 @@ class TerminalEvent(_Event):
 
     type: Literal["response.completed", "response.failed", "response.incomplete"]
     response: ResponseResource
-    log: LogProof
+    log: LogResource
 
 
 class ItemEvent(_Event):

@@ -10,6 +10,7 @@ from turnstream.errors import (
     BusUnavailableError,
     BusyError,
     ConflictError,
+    EventsExpiredError,
     KeyTakenError,
     NotFoundError,
     QueueFullError,
@@ -176,8 +177,11 @@ class Turns:
     async def has_events(self, turn: Turn, after: int) -> bool:
         """Tell whether an ended turn has events behind number `after`."""
         async with self.resume(turn) as relay:
-            async for _ in relay.lines(after):
-                return True
+            try:
+                async for _ in relay.lines(after):
+                    return True
+            except EventsExpiredError:
+                return True  # one that says so
         return False
 
     def resume(self, turn: Turn) -> Relay:
