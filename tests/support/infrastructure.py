@@ -76,6 +76,10 @@ class Infrastructure:
 
     async def expire(self, turn: str, *, keep: int) -> None:
         """Let a turn's log lose all but its last `keep` batches, as if by age."""
+        connection = await asyncpg.connect(self.dsn)
+        while await connection.fetchval("SELECT turn FROM open_turns WHERE turn = $1", turn):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # a turn that has just ended is closed a moment later
+        await connection.close()
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
         await client.close()
