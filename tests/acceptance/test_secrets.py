@@ -84,7 +84,7 @@ async def test_gone_with_the_end(gateway: Gateway, database: asyncpg.Connection)
         body = {"model": "stand-in", "input": "Hello."}
         response = (await http.post("/v1/responses", json=body, headers={HEADER: '{"key": "hush"}'})).json()
     assert response["status"] == "completed"
-    assert await database.fetchval("SELECT secrets IS NULL FROM turns WHERE id = $1", response["id"])
+    assert not await database.fetchval("SELECT secrets FROM turns WHERE id = $1", response["id"])
 
 
 @pytest.mark.parametrize("header", ["hush", '["hush"]', '{"hush":', ""])

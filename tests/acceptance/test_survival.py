@@ -6,12 +6,14 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import httpx
+import orjson
 import pytest
 from support.deployment import Deployment
 from support.event_order import disorder
 from support.infrastructure import Server
 from support.reader import NOTHING, Transcript, read_to_end, resume, start, tally
 
+from turnstream.verify import verify
 from turnstream_local.child import Child
 
 TURNS = 8  # at a time
@@ -56,6 +58,7 @@ def assert_whole(transcripts: list[Transcript]) -> None:
     assert tally(transcripts) == NOTHING
     for transcript in transcripts:
         assert disorder(transcript.events) == []
+        assert verify(map(orjson.dumps, transcript.events)).digest
         [message] = transcript.response["output"]
         assert transcript.response["status"] == "completed"
         assert len(message["content"][0]["text"].split()) == TOKENS

@@ -27,14 +27,14 @@ async def broken_off(fragile: Deployment, shop: ToolServer, text: str, *replies:
     url = (await fragile.gateway()).url
     doomed = await fragile.worker(**ALLOWED)
     transcript = Transcript()
-    charges = sum(call["name"] == "charge" for reply in replies for call in reply.get("tool_calls", ()))
+    charges = sum(bool(call["name"] == "charge") for reply in replies for call in reply.get("tool_calls", ()))
 
     async def read() -> None:
         async for _ in start(url, transcript, input=text, tools=[shop.tool(**tool)]):
             pass
 
     async def charging() -> bool:
-        return sum(call["tool"] == "charge" for call in await shop.calls()) == charges
+        return len([call for call in await shop.calls() if call["tool"] == "charge"]) == charges
 
     await shop.delay(3)
     async with asyncio.timeout(SOON), asyncio.TaskGroup() as running:

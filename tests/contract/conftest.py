@@ -1,6 +1,6 @@
 """The bus in memory and the real one, and the store on a real Postgres."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +13,7 @@ from turnstream.database import Database
 from turnstream.memory import MAX_PAYLOAD, MemoryBus
 from turnstream.settings import Settings
 from turnstream.store import Store
-from turnstream.subjects import TURNS
+from turnstream.subjects import EVENTS, TURNS
 
 QUICK_ACK_WAIT = 0.2  # seconds; the bus in memory need not take as long as the server
 
@@ -26,6 +26,7 @@ class Buses:
     worker: Bus
     ack_wait: float  # seconds
     max_payload: int  # bytes
+    lose_logs: Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(scope="session")
@@ -40,13 +41,22 @@ async def buses(request: pytest.FixtureRequest, infrastructure: Infrastructure) 
     """Each kind of bus in turn, with nothing in its queue."""
     if request.param == "memory":
         bus = MemoryBus(ack_wait=QUICK_ACK_WAIT)
-        yield Buses(bus, bus, QUICK_ACK_WAIT, MAX_PAYLOAD)
+
+        async def lose_logs() -> None:
+            bus.lose_logs()
+
+        yield Buses(bus, bus, QUICK_ACK_WAIT, MAX_PAYLOAD, lose_logs)
         return
     operator = await Connection(settings(infrastructure, "provision"), "provision").open()
     await operator.client.jetstream().purge_stream(TURNS.name)
     gateway = await Bus.connect(settings(infrastructure, "gateway"), "gateway")
     worker = await Bus.connect(settings(infrastructure, "worker"), "worker")
-    yield Buses(gateway, worker, ACK_WAIT, operator.client.max_payload)
+
+    async def lose_stream() -> None:
+        await operator.client.jetstream().delete_stream(EVENTS.name)
+        await infrastructure.provision()
+
+    yield Buses(gateway, worker, ACK_WAIT, operator.client.max_payload, lose_stream)
     for connected in (gateway, worker, operator):
         await connected.close()
 
@@ -87,6 +97,12 @@ def ack_wait(buses: Buses) -> float:
 def max_payload(buses: Buses) -> int:
     """Bytes that one message may have."""
     return buses.max_payload
+
+
+@pytest.fixture
+def lose_logs(buses: Buses) -> Callable[[], Awaitable[None]]:
+    """Lose all logs, as with a server's disk."""
+    return buses.lose_logs
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Logs, tails, signals and services, held against the bus in memory and against a real NATS server alike."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
@@ -25,6 +26,8 @@ from turnstream.subjects import DEFAULT_TENANT
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:nats")
 
 SOON = 5  # seconds within which what is to come comes
+
+type LoseLogs = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -180,6 +183,36 @@ async def test_reading_a_long_log(worker_bus: Bus, gateway_bus: Bus, subject: st
     stored = await read(gateway_bus, subject)
     assert [one.sequence for one in stored] == sequences
     assert [one.batch.first for one in stored] == list(range(600))
+
+
+# A log that is lost
+
+
+async def test_lost_log(worker_bus: Bus, gateway_bus: Bus, subject: str, lose_logs: LoseLogs) -> None:
+    """A log that was lost is empty, and whoever expects something in it is refused with nobody's attempt."""
+    sequences = await append(worker_bus, subject, 2)
+    await lose_logs()
+    assert await worker_bus.end(subject) is None
+    for after in (0, *sequences):
+        assert await read(gateway_bus, subject, after) == []
+    with pytest.raises(FencedError) as refused:
+        await worker_bus.append(subject, batch(2), sequences[-1])
+    assert refused.value.attempt == 0
+
+
+async def test_lost_log_goes_on(
+    worker_bus: Bus, gateway_bus: Bus, turn: str, subject: str, lose_logs: LoseLogs
+) -> None:
+    """A log that was lost takes any number behind nothing, with a new sequence; who listens hears it, or of a gap."""
+    async with gateway_bus.tail(subjects.live(DEFAULT_TENANT, turn)) as tail:
+        await subscribed(gateway_bus)
+        sequences = await append(worker_bus, subject, 2)
+        assert [await tail.next(SOON) for _ in sequences]
+        await lose_logs()
+        last = await worker_bus.append(subject, batch(2), 0)
+        assert last > sequences[-1]
+        assert await tail.next(SOON) in (None, Stored(last, batch(2)))
+    assert await read(gateway_bus, subject) == [Stored(last, batch(2))]
 
 
 # The live tail

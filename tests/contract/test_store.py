@@ -48,21 +48,18 @@ async def test_withdrawing(store: Store) -> None:
         await store.withdraw(turn.id)
     assert await store.turn(TENANT, unclaimed.id) is None
     assert await store.turn(TENANT, claimed.id) == claimed
-    assert await store.held_for(unclaimed.id) is None
+    assert await store.claim(unclaimed.id, "a", LEASE) is None
 
 
 # Own
 
 
 async def test_claim_is_exclusive(store: Store) -> None:
-    """Of many who claim a turn at once, one gets it, as attempt 1; the others are told how long it is held."""
+    """Of many who claim a turn at once, one gets it, as attempt 1."""
     turn = await accept(store)
     claims = await asyncio.gather(*(store.claim(turn.id, f"owner {n}", LEASE) for n in range(8)))
     [claimed] = [one for one in claims if one]
     assert (claimed.attempt, claimed.status) == (1, "running")
-    held_for = await store.held_for(turn.id)
-    assert held_for is not None
-    assert LEASE - 10 < held_for <= LEASE
 
 
 async def test_same_owner_keeps_its_attempt(store: Store) -> None:
@@ -75,7 +72,6 @@ async def test_claim_after_the_lease(store: Store) -> None:
     """A turn whose lease has ended is free, and the next claim raises its attempt."""
     turn = await accept(store)
     await claim(store, turn, "a", lease=0)
-    assert await store.held_for(turn.id) == 0
     assert (await claim(store, turn, "b")).attempt == 2
 
 
@@ -132,10 +128,11 @@ async def test_close(store: Store) -> None:
     ended, running = await claim(store, await accept(store), lease=0), await claim(store, await accept(store))
     await store.finish(ended, Outcome("completed", []))
     assert (await claim(store, ended, "b")).output == []
+    assert not await store.closed(ended.id)
     await store.close([ended.id, running.id])
+    assert [await store.closed(turn.id) for turn in (ended, running)] == [True, False]
     assert await store.claim(ended.id, "c", LEASE) is None
-    assert await store.held_for(ended.id) is None
-    assert await store.held_for(running.id) is not None
+    assert await store.renew({"a": running.id}, LEASE, patience=5) == {"a": False}
 
 
 async def test_finish_is_fenced(store: Store) -> None:

@@ -94,6 +94,43 @@ async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: W
     await (await take(queue)).ack()
 
 
+async def test_given_back_by_another(gateway_bus: Bus, worker_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A delivery that another gives back, by its receipt, comes again at once, before those that wait."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    for later in ("a", "b"):
+        await enqueue(gateway_bus, f"{turn}{later}")
+    other = await take(queue)
+    await worker_bus.give_back(delivery.receipt)
+    async with worker_bus.work(INTERACTIVE, 2) as others:
+        deliveries = [await take(others) for _ in range(2)]
+    assert {again.data.decode() for again in deliveries} == {turn, f"{turn}b"}
+    for settled in (*deliveries, other):
+        await settled.ack()
+
+
+async def test_how_long_the_queue_has_waited(
+    gateway_bus: Bus, worker_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float
+) -> None:
+    """What waits longest says how long; what was delivered waits no more, whether it is settled or comes again."""
+    assert await worker_bus.waited(INTERACTIVE) is None
+    for name in ("a", "b", "c"):
+        await enqueue(gateway_bus, f"{turn}{name}")
+    deliveries = [await take(queue) for _ in range(2)]
+    [first, second] = [await worker_bus.waited(INTERACTIVE) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    assert 0 <= first < second < SOON
+    await deliveries[0].nak(ack_wait)
+    await deliveries[1].ack()
+    queue.release()
+    await (await take(queue)).ack()
+    assert await worker_bus.waited(INTERACTIVE) is None
+    queue.release()
+    queue.release()
+    await (await take(queue)).ack()
+
+
 async def test_silent_delivery_comes_again(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
     """A delivery that nobody settles comes again after the ack wait, and not before."""
     loop = asyncio.get_running_loop()

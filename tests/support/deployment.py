@@ -73,6 +73,11 @@ class Deployment:
         await self.start(child)
         return child
 
+    @property
+    def workers(self) -> list[Child]:
+        """The workers that were started, the dead ones too."""
+        return [child for child in self.children if child.name.startswith("worker")]
+
     async def script(self, match: str, *replies: dict[str, Any]) -> None:
         """Say what the model answers to user texts that hold `match`."""
         async with httpx.AsyncClient(base_url=self.model_url) as client:

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 from support.turns import SUBJECT, a_turn, batches_of, events_of
 
+from turnstream.digest import LogDigest
 from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
 from turnstream.events import Batch, encode
 from turnstream.memory import MAX_PAYLOAD, MemoryBus
+from turnstream.verify import verify
+from turnstream_worker import kept_batches
 from turnstream_worker.event_log import BATCH_BYTES, WAITING_BYTES, EventLog
 
 SOON = 5  # seconds
@@ -29,6 +32,11 @@ async def flush(log: EventLog) -> None:
 async def numbers(bus: MemoryBus) -> list[int]:
     """Return the numbers of the log's events, in its order."""
     return [event["sequence_number"] for event in await events_of(bus)]
+
+
+async def lines_of(bus: MemoryBus) -> list[bytes]:
+    """Return the lines of the log."""
+    return [line async for stored in bus.replay(SUBJECT, 0) for line in stored.batch.lines]
 
 
 async def sizes(bus: MemoryBus) -> list[int]:
@@ -278,3 +286,171 @@ async def test_lost_ack_of_the_mark() -> None:
     add(log, 1)
     await flush(log)
     assert await sizes(bus) == [1, 0, 1]
+
+
+# The end
+
+
+async def test_end_proves_what_stands_before_it() -> None:
+    """The terminal event has the count and the digest of all events before it, over all batches."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    for count in (1, 5, 2):
+        add(log, count, delta="é\n")
+        await flush(log)
+    log.end("response.completed", response={})
+    await flush(log)
+    digest = LogDigest()
+    lines = await lines_of(bus)
+    for line in lines[:-1]:
+        digest.add(line)
+    assert (await events_of(bus))[-1]["log"] == digest.shown()
+    assert verify(lines).count == 8
+
+
+async def test_end_of_a_log_that_was_taken_over() -> None:
+    """An attempt that takes over digests what those before it have written, and what it writes itself."""
+    bus = MemoryBus()
+    for attempt in range(1, 4):
+        log, _ = await EventLog.take_over(bus, a_turn(attempt=attempt))
+        add(log, attempt)
+        await flush(log)
+    log.end("response.failed", response={})
+    await flush(log)
+    assert verify(await lines_of(bus)).digest
+
+
+async def test_end_of_a_log_without_its_beginning() -> None:
+    """An attempt that finds the beginning of the log gone cannot digest it, and says so; the count still holds."""
+    bus = MemoryBus()
+    await bus.append(SUBJECT, Batch(1, 7, [encode("response.x", 7, {})]), 0)
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2))
+    log.end("response.completed", response={})
+    await flush(log)
+    assert (await events_of(bus))[-1]["log"] == {"count": 8, "digest": None}
+
+
+# A log that is lost
+
+
+async def test_lost_log_is_written_again() -> None:
+    """A writer whose log is lost writes it again from what it has kept, and goes on with its numbers and its digest."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    for _ in range(3):
+        add(log, 2)
+        await flush(log)
+    bus.lose_logs()
+    log.end("response.completed", response={})
+    await flush(log)
+    assert await numbers(bus) == list(range(7))
+    assert verify(await lines_of(bus)).digest
+
+
+async def test_long_log_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a writer keeps is bounded: of a long log that is lost it writes the end again."""
+    monkeypatch.setattr(kept_batches, "KEPT_BYTES", 150)
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    for _ in range(10):
+        add(log, 1)
+        await flush(log)
+    bus.lose_logs()
+    add(log, 1)
+    await flush(log)
+    assert await numbers(bus) == [7, 8, 9, 10]
+
+
+async def test_lost_end_is_written_again() -> None:
+    """A log that has lost its end only gets what it lacks, and nothing twice."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    for _ in range(4):
+        add(log, 1)
+        await flush(log)
+    bus.lose_logs(keep=2)
+    add(log, 1)
+    await flush(log)
+    assert await numbers(bus) == list(range(5))
+
+
+async def test_log_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is lost while it is written again is written again, and a writer that finds no end of it gives up."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    for _ in range(3):
+        add(log, 1)
+        await flush(log)
+    end, losses = bus.end, 2
+
+    async def losing(subject: str) -> Any:
+        nonlocal losses
+        last = await end(subject)
+        if losses:
+            losses -= 1
+            bus.lose_logs()
+            await bus.append(subject, Batch(0, 0, []), 0)  # so that what the writer has learnt is wrong
+        return last
+
+    monkeypatch.setattr(bus, "end", losing)
+    bus.lose_logs()
+    add(log, 1)
+    await flush(log)
+    assert await numbers(bus) == [0, 1, 2, 3]
+    losses = 1000
+    bus.lose_logs()
+    add(log, 1)
+    with pytest.raises(FencedError):
+        await flush(log)
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_fenced_writer_of_a_lost_log(events: int) -> None:
+    """A writer whose log was lost and taken by a later attempt is fenced, also where that has marked it only."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn())
+    add(log, 3)
+    await flush(log)
+    bus.lose_logs()
+    successor, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    assert state.next == 0
+    add(successor, events)
+    await flush(successor)
+    add(log, 1)
+    with pytest.raises(FencedError) as fenced:
+        await flush(log)
+    assert fenced.value.attempt == 2
+    assert await numbers(bus) == list(range(events))
+
+
+async def test_zombie_was_first_in_a_lost_log() -> None:
+    """A writer that finds an earlier attempt in its log, which was lost, goes on behind that and fences it again."""
+    bus = MemoryBus()
+    zombie = EventLog(bus, a_turn())
+    add(zombie, 2)
+    await flush(zombie)
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2))
+    add(log, 1)
+    await flush(log)
+    bus.lose_logs()
+    add(zombie, 1)
+    await flush(zombie)
+    add(log, 1)
+    await flush(log)
+    add(zombie, 1)
+    with pytest.raises(FencedError):
+        await flush(zombie)
+    assert [(event["sequence_number"]) for event in (await events_of(bus))[-2:]] == [2, 3]
+    _, state = await EventLog.take_over(bus, a_turn(attempt=3))
+    assert state.next == 4
+
+
+async def test_taking_over_a_log_that_was_lost_and_went_on() -> None:
+    """An attempt that takes over behind a writer that had outlived its log goes on with its numbers."""
+    bus = MemoryBus()
+    await bus.append(SUBJECT, Batch(1, 50, [encode("response.x", 50, {})]), 0)
+    log, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    assert state.next == 51
+    add(log, 1)
+    await flush(log)
+    assert await numbers(bus) == [50, 51]

@@ -116,6 +116,17 @@ def test_mark_moves_the_end() -> None:
     assert (state.sequence, state.next) == (99, 1)
 
 
+def test_what_is_void() -> None:
+    """What stands behind a later attempt, or again, in a log that was lost and written again, changes nothing."""
+    state = read(ADDED, PART)
+    delta = encode(DELTAS[0][0], 2, DELTAS[0][1])
+    for sequence, attempt, first in ((50, 2, 2), (51, 1, 2), (52, 2, 2)):
+        state.read(Stored(sequence, Batch(attempt, first, [delta])))
+    assert (state.sequence, state.attempt, state.next) == (52, 2, 3)
+    assert state.open["msg_1"].parts["content", 0].pieces == ["he"]
+    assert state.digest.shown()["digest"]
+
+
 @pytest.mark.parametrize("kind", TERMINAL)
 def test_ended(kind: str) -> None:
     """A log with a terminal event has ended, and one without has not."""

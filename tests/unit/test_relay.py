@@ -1,13 +1,13 @@
 """One reader of one turn: whatever is lost on the way to it, it gets every event once and in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from support.turns import SUBJECT
 
 from turnstream.bus.tail import TAIL_LIMIT
-from turnstream.errors import BusUnavailableError, EventsExpiredError
+from turnstream.errors import BusUnavailableError, EventsExpiredError, EventsLostError
 from turnstream.events import Batch, decode, encode
 from turnstream.memory import MemoryBus
 from turnstream_gateway import relay as relay_module
@@ -24,11 +24,21 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "CATCH_UP_PAUSE", 0)
 
 
+def _always(closed: bool) -> Callable[[], Awaitable[bool]]:
+    """Say whether a turn is closed."""
+
+    async def answer() -> bool:
+        return closed
+
+    return answer
+
+
 class Writer:
     """A turn's log as a test writes it."""
 
     def __init__(self) -> None:
         self.bus = MemoryBus()
+        self._attempt = 1
         self._sequence = 0
         self._number = 0
 
@@ -38,8 +48,29 @@ class Writer:
         if last:
             kinds[-1] = "response.completed"
         lines = [encode(kind, self._number + i, {"response": {"id": 1}}) for i, kind in enumerate(kinds)]
-        self._sequence = await self.bus.append(SUBJECT, Batch(1, self._number, lines), self._sequence)
+        self._sequence = await self.bus.append(SUBJECT, Batch(self._attempt, self._number, lines), self._sequence)
         self._number += count
+
+    async def take_over(self) -> None:
+        """Go on as another attempt, behind its mark."""
+        self._attempt += 1
+        await self.write(0)
+
+    async def lose(self, *, first: int) -> None:
+        """Lose all that was written, and write it again from an event on, in one batch."""
+        self.bus.lose_logs()
+        self._sequence, count, self._number = 0, self._number - first, first
+        if count:
+            await self.write(count)
+
+    async def begin_again(self) -> None:
+        """Begin again as another attempt that has found an empty log."""
+        self._number = 0
+        await self.take_over()
+
+    def follow(self, sequence: int) -> None:
+        """Go on behind a batch that another has stored."""
+        self._sequence = sequence
 
     async def write_all(self) -> None:
         """Append ten events in several batches, among them an empty one, and the last a terminal one."""
@@ -49,7 +80,7 @@ class Writer:
 
     def relay(self, keepalive: float = NEVER, *, closed: bool = False) -> Relay:
         """Return a reader."""
-        return Relay(self.bus, "default", "resp_1", keepalive=keepalive, closed=closed)
+        return Relay(self.bus, "default", "resp_1", keepalive=keepalive, closed=_always(closed))
 
 
 def numbers(lines: list[bytes]) -> list[int]:
@@ -80,7 +111,7 @@ async def test_ended_turn() -> None:
         assert await read(relay) == list(range(10))
 
 
-@pytest.mark.parametrize("after", range(-1, 12))
+@pytest.mark.parametrize("after", range(-1, 10))
 @pytest.mark.parametrize("live", [False, True])
 async def test_coming_back(after: int, live: bool) -> None:
     """A reader who comes back gets what follows the last event that it has, wherever in a batch that stood."""
@@ -251,6 +282,132 @@ async def test_response(kind: str) -> None:
         await writer.bus.append(SUBJECT, Batch(1, 0, [encode(kind, 0, {"response": {"status": kind}})]), 0)
         async with asyncio.timeout(SOON):
             assert await asking == {"status": kind}
+
+
+# A log that is lost
+
+
+async def test_log_is_lost_and_goes_on() -> None:
+    """A reader whose log is lost, and written again from somewhere on by its writer, goes on without noticing."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        reading = asyncio.create_task(read(relay, new=True))
+        await writer.write(4)
+        await asyncio.sleep(0)
+        await writer.lose(first=2)
+        await writer.write(2, last=True)
+        assert await reading == list(range(6))
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_reader_who_is_behind_when_the_log_is_lost(live: bool) -> None:
+    """A reader who had not got all that was lost gets it from what was written again, live or later."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        lines = relay.lines(new=True)
+        await writer.write(2)
+        assert numbers(await anext(lines)) == [0, 1]
+        writer.bus.dropped_live = 1
+        await writer.write(2)
+        writer.bus.dropped_live = 0 if live else 100
+        await writer.lose(first=1)
+        await writer.write(last=True)
+        async with asyncio.timeout(SOON):
+            assert [number async for some in lines for number in numbers(some)] == [2, 3, 4]
+
+
+async def test_events_are_gone_for_good() -> None:
+    """A reader whose next event was lost is told so, and not given those behind it."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        lines = relay.lines(new=True)
+        await writer.write(2)
+        assert numbers(await anext(lines)) == [0, 1]
+        writer.bus.dropped_live = 1
+        await writer.write(2)
+        await writer.lose(first=3)
+        with pytest.raises(EventsExpiredError) as gone:
+            await to_the_end(lines)
+    assert gone.value.code == "events_expired"
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 3, 5])
+async def test_turn_is_begun_again(live: bool, count: int) -> None:
+    """A reader of a turn that another attempt begins again, since all was lost, is told so, however far that is."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        lines = relay.lines(new=True)
+        await writer.write(3)
+        assert numbers(await anext(lines)) == [0, 1, 2]
+        await writer.lose(first=3)
+        writer.bus.dropped_live = 0 if live else 100
+        await writer.begin_again()
+        await writer.write(count)
+        with pytest.raises(EventsLostError) as lost:
+            await to_the_end(lines)
+    assert lost.value.code == "events_lost"
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1, 8])
+async def test_coming_back_to_a_turn_that_was_begun_again(after: int) -> None:
+    """Who comes back with events of a log that was lost is told so; who has none reads the new one."""
+    writer = Writer()
+    await writer.begin_again()
+    await writer.write(3, last=True)
+    async with writer.relay() as relay:
+        if after < 0:
+            assert await read(relay, after) == [0, 1, 2]
+        else:
+            with pytest.raises(EventsLostError):
+                await read(relay, after)
+
+
+async def test_coming_back_with_more_than_there_is() -> None:
+    """Who comes back with more events than the turn has had at its end is told that they were lost."""
+    writer = Writer()
+    await writer.write(3, last=True)
+    async with writer.relay() as relay:
+        with pytest.raises(EventsLostError):
+            await read(relay, 3)
+
+
+async def test_fenced_attempt_in_a_lost_log() -> None:
+    """What an earlier attempt writes into a log that was lost is none of the reader's, who has a later one's events."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        lines = relay.lines(new=True)
+        await writer.write(2)
+        await writer.take_over()
+        await writer.write(2)
+        assert [numbers(await anext(lines)) for _ in range(2)] == [[0, 1], [2, 3]]
+        await writer.lose(first=4)
+        zombie = Batch(1, 2, [encode("response.x", number, {}) for number in range(2, 9)])
+        writer.follow(await writer.bus.append(SUBJECT, zombie, 0))
+        await writer.write(2, last=True)
+        async with asyncio.timeout(SOON):
+            assert [number async for some in lines for number in numbers(some)] == [4, 5]
+
+
+async def test_response_of_a_turn_that_was_begun_again() -> None:
+    """Whoever waits for a response gets the one of a turn that was begun again."""
+    writer = Writer()
+    async with writer.relay(keepalive=QUICK) as relay:
+        asking = asyncio.create_task(relay.response())
+        await writer.write(3)
+        await asyncio.sleep(0)
+        await writer.lose(first=3)
+        await writer.begin_again()
+        await writer.write(2, last=True)
+        async with asyncio.timeout(SOON):
+            assert await asking == {"id": 1}
+
+
+async def to_the_end(lines: AsyncIterator[list[bytes]]) -> None:
+    """Read on to the end."""
+    async with asyncio.timeout(SOON):
+        async for _ in lines:
+            pass
 
 
 @pytest.mark.parametrize("count", [0, 3])

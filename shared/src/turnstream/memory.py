@@ -55,6 +55,7 @@ class MemoryBus(Bus):
         self._logs: dict[str, list[Stored]] = defaultdict(list)
         self._sequence = 0  # of the stream that holds all logs
         self._message_ids: set[str] = set()
+        self._deliveries: list[_MemoryDelivery] = []
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._endpoints: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         self._present: Counter[str] = Counter()
@@ -82,12 +83,31 @@ class MemoryBus(Bus):
         if sum(message.subject == subject for message in self._queued) >= self.depth_per_tenant:
             raise QueueFullError("the queue is full: maximum messages per subject exceeded")
         self._message_ids.add(message_id)
-        self._queued.append(message := _Message(subject, turn.encode()))
+        now = asyncio.get_running_loop().time()
+        self._queued.append(message := _Message(subject, turn.encode(), now))
         self.put(message)
 
     def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
         """Return the deliveries of a lane."""
         return _MemoryWorkQueue(self, consumer.name, capacity)
+
+    async def give_back(self, receipt: str) -> None:
+        """Let another's delivery come again."""
+        await self._deliveries[int(receipt)].nak(0)
+
+    async def waited(self, consumer: Consumer) -> float | None:
+        """Return how long the first message of a lane that was never delivered has waited."""
+        await self.request()
+        lane = f"turns.{consumer.name}."
+        undelivered = [one.since for one in self._queued if one.new and one.subject.startswith(lane)]
+        return asyncio.get_running_loop().time() - min(undelivered) if undelivered else None
+
+    def deliver(self, message: "_Message") -> Delivery:
+        """Make a delivery of a message."""
+        message.new = False
+        delivery = _MemoryDelivery(self, message, str(len(self._deliveries)))
+        self._deliveries.append(delivery)
+        return delivery
 
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:  # noqa: ARG002
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
@@ -128,13 +148,13 @@ class MemoryBus(Bus):
         return _MemoryTail(self, subject)
 
     def lose_logs(self, keep: int = 0) -> None:
-        """Lose all batches but the first `keep`, as a server does that comes back on another disk or an older one.
+        """Lose all batches behind stream sequence `keep`, as a server does that comes back on an older disk.
 
-        Every connection breaks with that, and tails say so.
+        On an empty one the stream is another, whose sequences go on. Connections break with that, and tails say so.
         """
         for log in self._logs.values():
             log[:] = [stored for stored in log if stored.sequence <= keep]
-        self._sequence = min(self._sequence, keep)
+        self._sequence = min(self._sequence, keep or self._sequence)
         for tail in [tail for tails in self.tails.values() for tail in tails]:
             tail.wake()
 
@@ -261,6 +281,8 @@ class _MemoryDeadLetters(DeadLetters):
 class _Message:
     subject: str
     data: bytes
+    since: float  # when it was queued
+    new: bool = True  # whether it was never delivered
     settled: bool = False
 
 
@@ -286,21 +308,26 @@ class _MemoryWorkQueue(WorkQueue):
         except asyncio.CancelledError:
             self.release()
             raise
-        return _MemoryDelivery(self._bus, message)
+        return self._bus.deliver(message)
 
     def release(self) -> None:
         self._room.release()
 
 
 class _MemoryDelivery(Delivery):
-    def __init__(self, bus: MemoryBus, message: _Message) -> None:
+    def __init__(self, bus: MemoryBus, message: _Message, receipt: str) -> None:
         self._bus = bus
         self._taken = message
+        self._receipt = receipt
         self._again = self._in(bus.ack_wait)
 
     @property
     def data(self) -> bytes:
         return self._taken.data
+
+    @property
+    def receipt(self) -> str:
+        return self._receipt
 
     async def ack(self) -> None:
         await self._bus.request()

@@ -56,6 +56,8 @@ ORDER BY id DESC LIMIT $5
 -- delete_turn: delete a turn that has ended, with its journal; its conversation keeps the items
 WITH deleted AS (
     DELETE FROM turns WHERE id = $1 AND tenant = $2 AND output IS NOT NULL RETURNING id
+), closed AS (
+    DELETE FROM open_turns USING deleted WHERE open_turns.turn = deleted.id
 ), unjournalled AS (
     DELETE FROM steps USING deleted WHERE steps.turn = deleted.id
 )
@@ -75,9 +77,6 @@ WITH taken AS (
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
 
--- lease: how many seconds a turn is held for still; no row if there is nothing to be done for it now
-SELECT greatest(0, extract(epoch FROM until - now()))::float8 AS seconds FROM open_turns WHERE turn = $1 AND owner IS NOT NULL
-
 -- renew: prolong the leases of these turns; say which of them are still these owners', and which of those are cancelled
 UPDATE open_turns SET until = now() + $3
 FROM unnest($1::text[], $2::text[]) AS held (id, owner), turns
@@ -85,7 +84,10 @@ WHERE open_turns.turn = held.id AND open_turns.owner = held.owner AND turns.id =
 RETURNING open_turns.owner, turns.status = 'cancelled' AS cancelled
 
 -- release: give up a turn for another worker to take; it counts as no failed attempt
-UPDATE open_turns SET owner = NULL, until = NULL, handovers = handovers + 1, queued_at = now() WHERE turn = $1 AND owner = $2
+UPDATE open_turns SET owner = NULL, until = NULL, handovers = $3, queued_at = now() WHERE turn = $1 AND owner = $2
+
+-- excuse: say, as its owner, how many of a turn's attempts do not count
+UPDATE open_turns SET handovers = $3 WHERE turn = $1 AND owner = $2 RETURNING turn
 
 -- finish: end a turn, extend its conversation and let the next one in its line go on, unless another attempt has it; a
 -- cancelled turn stays cancelled
@@ -122,6 +124,9 @@ WHERE turn = $1 AND attempt = $2 AND finished
 
 -- close: forget that these turns were open, since their last events are stored
 DELETE FROM open_turns WHERE turn = ANY($1::text[]) AND finished
+
+-- closed: tell whether a turn is open no more
+SELECT NOT EXISTS (SELECT FROM open_turns WHERE turn = $1) AS closed
 
 -- cancel: end a turn that has not ended
 UPDATE turns SET status = 'cancelled', completed_at = now()
@@ -241,3 +246,33 @@ SELECT attempt FROM held
 -- steps: read a turn's journal
 SELECT number, kind, name, attempt, state, digest, items, usage, started_at, finished_at
 FROM steps WHERE turn = $1 ORDER BY number
+
+-- owners: the workers that hold turns
+SELECT DISTINCT split_part(owner, '/', 1) AS worker FROM open_turns WHERE owner IS NOT NULL
+
+-- take_over: free turns that these workers hold, which died; return what their messages are given back by. One worker at
+-- a time does so, here and below, by a lock that no dead one can hold, since it ends with the statement. Of rows that
+-- another statement has in its hands it waits for none: so no two statements can wait for each other
+WITH held AS (
+    SELECT turn, owner FROM open_turns
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 1)) AND split_part(owner, '/', 1) = ANY($1::text[])
+    ORDER BY finished LIMIT $2 FOR UPDATE SKIP LOCKED
+), freed AS (
+    UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM held WHERE open_turns.turn = held.turn
+    RETURNING split_part(held.owner, '/', 2) AS receipt, finished
+)
+SELECT receipt FROM freed ORDER BY finished
+
+-- lost: find turns that could be claimed and that no message stands for: those whose lease is over, and those that
+-- were queued longer ago than this. They count as queued now, so that nobody else finds them too
+WITH lost AS (
+    SELECT turn FROM open_turns
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 2))
+      AND (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
+      AND (conversation IS NULL
+        OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
+        OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
+    ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM lost WHERE open_turns.turn = lost.turn
+RETURNING open_turns.turn, tenant, attempt, extract(epoch FROM queued_at) AS queued_at

@@ -11,7 +11,7 @@ from turnstream.database import Database, Row, named_queries
 from turnstream.errors import BusyError, FencedError, HistoryTooLongError, KeyTakenError
 from turnstream.ids import owner_of
 from turnstream.steps import Step
-from turnstream.turns import Accepted, Conversation, Item, Outcome, Turn
+from turnstream.turns import Accepted, Conversation, Item, Lost, Outcome, Turn
 
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
 LINE_LIMIT = 100  # turns of a conversation that may wait for each other
@@ -104,14 +104,6 @@ class Store:
             rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
         return _turn(rows)
 
-    async def held_for(self, turn: str) -> float | None:
-        """Return how many seconds a turn is held for still, or None if nobody holds it.
-
-        Then there is nothing to be done for it now: it has ended, or waits for another turn, whose end queues it.
-        """
-        rows = await self._run("lease", turn)
-        return float(rows[0]["seconds"] or 0) if rows else None
-
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
         """Prolong the leases of turns (owner to id) by `lease` seconds.
 
@@ -123,7 +115,15 @@ class Store:
 
     async def release(self, turn: Turn, owner: str) -> None:
         """Give up a turn that has not ended, so that it can be claimed at once."""
-        await self._run("release", turn.id, owner)
+        await self._run("release", turn.id, owner, turn.handovers + 1)
+
+    async def excuse(self, turn: Turn, owner: str, *, excused: bool) -> None:
+        """Say whether an attempt is not to count, should its worker die now; raise FencedError if it is not the last.
+
+        It counts, unless this was said.
+        """
+        if not await self._run("excuse", turn.id, owner, turn.handovers + excused):
+            raise FencedError(f"{owner} holds {turn.id} no more")
 
     async def finish(self, turn: Turn, outcome: Outcome) -> tuple[Turn, str | None]:
         """End a turn, extend its conversation and let the next turn of it go on, all in one transaction.
@@ -163,9 +163,13 @@ class Store:
         )
         return ended, rows[0]["next"]
 
-    async def close(self, turns: list[str]) -> None:
+    async def close(self, turns: list[str], *, patience: float | None = None) -> None:
         """Forget that turns were open: they have ended, and their last events are stored."""
-        await self._run("close", turns)
+        await self._run("close", turns, patience=patience)
+
+    async def closed(self, turn: str) -> bool:
+        """Tell whether a turn has ended and its last event is stored, or it is gone."""
+        return bool((await self._run("closed", turn))[0]["closed"])
 
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
@@ -232,6 +236,25 @@ class Store:
             items += row["input"]
             items += row["output"] or []
         return items
+
+    # Turns that nobody runs
+
+    async def owners(self) -> list[str]:
+        """Return the workers that hold turns."""
+        return [row["worker"] for row in await self._run("owners")]
+
+    async def take_over(self, workers: list[str], limit: int) -> list[str]:
+        """Free up to `limit` turns that dead workers hold; return what their messages are given back by, in order."""
+        return [row["receipt"] for row in await self._run("take_over", workers, limit)]
+
+    async def lost(self, seconds: float, limit: int) -> list[Lost]:
+        """Return up to `limit` turns that are to be queued again, since they could run and have not for some time.
+
+        Their owner's lease is over, or nobody has claimed them although they were queued so many seconds ago. From now
+        on they count as queued.
+        """
+        rows = await self._run("lost", timedelta(seconds=seconds), limit)
+        return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
 
     async def secret(self, name: str) -> bytes:
         """Return a secret of the deployment, which its migrations made."""

@@ -60,6 +60,9 @@ QUESTIONS = "stack.questions.*"
 COUNT_TOKENS = "stack.questions.count_tokens"
 COMPACT = "stack.questions.compact"
 
+# The last word of a worker's beat: that it lives, and that it has left in order.
+HERE, GONE = "here", "gone"
+
 # Streamed answers, and what their askers say meanwhile; each process has subjects of its own below these. They are no
 # inboxes: into another's inbox NATS lets a service answer once, and within two minutes.
 STREAM_ANSWERS = "streams.answers"
@@ -94,6 +97,11 @@ def live(tenant: str, turn: str) -> str:
 def cancel(turn: str) -> str:
     """Return the subject that tells a turn's worker to stop it."""
     return f"control.cancel.{turn}"
+
+
+def beat(worker: str, word: str) -> str:
+    """Return the subject that a worker says on that it is HERE or GONE."""
+    return f"control.beat.{worker}.{word}"
 
 
 def reader(turn: str) -> str:

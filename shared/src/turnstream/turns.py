@@ -56,6 +56,15 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A turn that is to be queued again."""
+
+    tenant: str
+    turn: str
+    message_id: str  # of its new message
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a turn ends."""
 

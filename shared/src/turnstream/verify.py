@@ -30,7 +30,7 @@ def verify(lines: Iterable[bytes | str]) -> Verified:
     """
     digest, terminal = LogDigest(), None
     for payload in filter(None, map(_payload, lines)):
-        event = _event(payload)
+        event = _event(payload, digest.count)
         _expect_number(event, digest.count, ended=terminal is not None)
         if event["type"] in TERMINAL:
             terminal = event
@@ -49,12 +49,12 @@ def _payload(line: bytes | str) -> bytes:
     return line if line.startswith(b"{") else b""
 
 
-def _event(payload: bytes) -> dict[str, Any]:
+def _event(payload: bytes, expected: int) -> dict[str, Any]:
     try:
         event = json.loads(payload)
         number, kind = event["sequence_number"], event["type"]
     except (ValueError, LookupError, TypeError) as error:
-        raise IncompleteStreamError(f"this is no event: {payload[:80]!r}") from error
+        raise IncompleteStreamError(f"event {expected} is no event, or breaks off: {payload[:80]!r}") from error
     if kind == "error":
         raise IncompleteStreamError(f"the stream ends before event {number} with an error: {event.get('code')}")
     return dict(event)
@@ -71,12 +71,13 @@ def _expect_number(event: dict[str, Any], expected: int, *, ended: bool) -> None
 
 
 def _verified(terminal: dict[str, Any], found: dict[str, Any]) -> Verified:
-    said = terminal.get("log") or {}
-    if said.get("count") != found["count"]:
-        raise IncompleteStreamError(f"the log had {said.get('count')} events before its end, and here {found['count']}")
-    if said["digest"] is not None and said["digest"] != found["digest"]:
-        raise IncompleteStreamError(f"the digest of the log is {said['digest']}, and here {found['digest']}")
-    return Verified(found["count"], said["digest"])
+    log = terminal.get("log") or {}
+    count, digest = log.get("count"), log.get("digest")
+    if count != found["count"]:
+        raise IncompleteStreamError(f"the log had {count} events before its end, and here are {found['count']}")
+    if digest not in (None, found["digest"]):
+        raise IncompleteStreamError(f"the log's digest was {digest}, and here it is {found['digest']}")
+    return Verified(count, digest)
 
 
 def main() -> None:

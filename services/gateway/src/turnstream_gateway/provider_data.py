@@ -13,7 +13,14 @@ NAME = "x-llamastack-provider-data"
 
 
 async def _provider_data(
-    x_llamastack_provider_data: Annotated[str | None, Header(max_length=PROVIDER_DATA_LIMIT)] = None,
+    x_llamastack_provider_data: Annotated[
+        str | None,
+        Header(
+            max_length=PROVIDER_DATA_LIMIT,
+            description="A JSON object with its user's own keys to providers and tools.",
+            examples=['{"tavily_search_api_key": "..."}'],
+        ),
+    ] = None,
 ) -> dict[str, Any] | None:
     """Return the header's object, or None without it; raise InvalidRequestError for what is no JSON object."""
     if x_llamastack_provider_data is None:

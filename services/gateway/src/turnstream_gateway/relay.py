@@ -6,7 +6,7 @@ with the next number follows. What does not follow is read from the stream.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
@@ -23,17 +23,20 @@ LOST = (
     "Events of this response were lost, and others follow. Follow it from the start, or retrieve the response itself."
 )
 
+type Closed = Callable[[], Awaitable[bool]]
+"""Tells whether a turn has ended and its last event was stored: nothing is going to be added to its log then."""
+
 
 class Relay:
     """One reader of one turn. Use it with `async with`, entered before the turn is queued."""
 
-    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float, closed: bool = False) -> None:
+    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float, closed: Closed) -> None:
         self.turn = turn
         self._bus = bus
         self._subject = subjects.events(tenant, turn)
         self._tail = bus.tail(subjects.live(tenant, turn))
         self._keepalive = keepalive  # seconds of silence before the stream is read, and the client told
-        self._closed = closed  # whether nothing is going to be added to the log
+        self._closed = closed
         self._stopped = False
         self._following = 0  # number of the event that the client is to get next
         self._begin()
@@ -63,7 +66,7 @@ class Relay:
 
         An empty list is a sign of life. `new` says that the log was empty when the tail began.
         Raises BusUnavailableError; EventsExpiredError where the log no longer holds what is asked for; EventsLostError
-        where the turn was begun again, without the events that the client has.
+        where the turn was begun again, without events that the client has.
         """
         self._following = after + 1
         async for batch in self._batches(new=new):
@@ -74,6 +77,8 @@ class Relay:
                 self._following = batch.next
                 yield lines
             if batch.lines and is_terminal(batch.lines[-1]):
+                if self._following > batch.next:
+                    raise EventsLostError(LOST)  # what the client has stood behind this end, or never was
                 return
 
     async def response(self, *, new: bool = True) -> dict[str, Any] | None:
@@ -107,7 +112,7 @@ class Relay:
                 yield None
                 live = None
             if live is None:  # silence or a broken tail: see what the stream has
-                async for batch in self._read():
+                async for batch in self._read_on():
                     yield batch
             elif live.batch.attempt == self._attempt and live.batch.first == self._next:
                 self._move_behind(live)
@@ -119,7 +124,15 @@ class Relay:
     async def _read_beginning(self) -> AsyncIterator[Batch]:
         async for batch in self._read():
             yield batch
-        if self._closed:  # and its last event is not there, or nobody would have read on
+        async for batch in self._read_on():
+            yield batch
+
+    async def _read_on(self) -> AsyncIterator[Batch]:
+        """Yield what the stream holds where nothing comes; raise EventsExpiredError if nothing is going to."""
+        closed = await self._closed()
+        async for batch in self._read():
+            yield batch
+        if closed:  # and its last event is not there, or nobody would have read on
             raise EventsExpiredError(EXPIRED)
 
     async def _read(self, heard: Batch | None = None) -> AsyncIterator[Batch]:

@@ -23,16 +23,29 @@ class _Event(Resource):
 
 
 class ResponseEvent(_Event):
-    """The response as it is at its beginning, or as it has ended."""
+    """The response as it is at its beginning."""
 
-    type: Literal[
-        "response.created",
-        "response.in_progress",
-        "response.completed",
-        "response.failed",
-        "response.incomplete",
-    ]
+    type: Literal["response.created", "response.in_progress"]
     response: ResponseResource
+
+
+class LogResource(Resource):
+    """What proves that a client has all events before the terminal one.
+
+    The digest is `sha256:` and the hex SHA-256 of their lines of JSON, each with a line break behind it. It is null
+    where the log had lost its beginning.
+    """
+
+    count: int
+    digest: str | None
+
+
+class TerminalEvent(_Event):
+    """The response as it has ended, and what proves that a client has all events before."""
+
+    type: Literal["response.completed", "response.failed", "response.incomplete"]
+    response: ResponseResource
+    log: LogResource
 
 
 class ItemEvent(_Event):
@@ -200,6 +213,7 @@ class ErrorEvent(_Event):
 
 type StreamEvent = Annotated[
     ResponseEvent
+    | TerminalEvent
     | ItemEvent
     | PartEvent
     | TextDelta

@@ -261,7 +261,7 @@ class SourceResource(Resource):
 
 
 class SearchResource(Resource):
-    """The model looked for pages. The sources are there where they were asked for."""
+    """The model looked for pages."""
 
     type: Literal["search"]
     query: str | None = None
@@ -292,14 +292,21 @@ class SearchResultResource(Resource):
     snippet: str
 
 
+class FoundTextResource(Resource):
+    """What a search has found, where it does not tell one page from another."""
+
+    text: str
+
+
 class WebSearchCallItem(Resource):
-    """A search of the web. The results are there where they were asked for."""
+    """A search of the web, with what it has found, or why it has failed."""
 
     type: Literal["web_search_call"]
     id: str
     status: Literal["in_progress", "searching", "completed", "failed", "incomplete"]
     action: Annotated[SearchResource | OpenPageResource | FindInPageResource, Field(discriminator="type")] | None = None
-    results: list[SearchResultResource] | None = None
+    results: list[SearchResultResource | FoundTextResource] | None = None
+    error: str | None = None
 
 
 class CompactionItem(Resource):

@@ -19,7 +19,9 @@ class ResponseError(Resource):
 class IncompleteDetails(Resource):
     """Why a response is incomplete: which of its limits it has reached, or that a filter has cut it off."""
 
-    reason: Literal["max_output_tokens", "content_filter", "max_tool_calls", "max_infer_iters", "deadline"]
+    reason: Literal[
+        "max_output_tokens", "content_filter", "max_tool_calls", "max_infer_iters", "deadline", "max_output_size"
+    ]
 
 
 class InputTokensDetails(Resource):

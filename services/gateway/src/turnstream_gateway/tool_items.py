@@ -146,14 +146,21 @@ class SearchResult(Strict):
     snippet: str
 
 
+class FoundText(Strict):
+    """What a search has found, where it does not tell one page from another."""
+
+    text: str
+
+
 class WebSearchCall(Strict):
-    """A search of the web. Llama Stack's have no action; only ours have results."""
+    """A search of the web. Llama Stack's have no action; only ours have results, or an error."""
 
     type: Literal["web_search_call"]
     id: str | None = None
     status: Literal["in_progress", "searching", "completed", "failed", "incomplete"] = "completed"
     action: Annotated[Search | OpenPage | FindInPage, Discriminator("type")] | None = None
-    results: Annotated[list[SearchResult], Field(max_length=LISTED_LIMIT, fail_fast=True)] | None = None
+    results: Annotated[list[SearchResult | FoundText], Field(max_length=LISTED_LIMIT, fail_fast=True)] | None = None
+    error: str | None = None
 
     def item(self, owner: str) -> Item:
         """Return it as it is stored: what was left out stays out, where to have it shown has to be asked for."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from turnstream import subjects
@@ -11,6 +10,7 @@ from turnstream.errors import (
     BusUnavailableError,
     BusyError,
     ConflictError,
+    EventsExpiredError,
     KeyTakenError,
     NotFoundError,
     QueueFullError,
@@ -29,9 +29,6 @@ from turnstream_gateway.questions import Asked, Questions
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
-
-# How long after its end a turn's last events may still be missing from its log, since a worker died on them.
-CLOSED_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,21 +163,30 @@ class Turns:
             raise ConflictError("The response has not ended. Cancel it first.", code="response_not_ended")
         return {"id": turn, "object": "response", "deleted": True}
 
-    def relay(self, tenant: str, turn: str, *, closed: bool = False) -> Relay:
-        """Return a relay of a turn's events; `closed` says that nothing is going to be added to them."""
+    def relay(self, tenant: str, turn: str) -> Relay:
+        """Return a relay of a turn's events."""
+
+        async def closed() -> bool:
+            try:
+                return await self.store.closed(turn)
+            except StoreUnavailableError:
+                return False  # it is asked again
+
         return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive, closed=closed)
 
     async def has_events(self, turn: Turn, after: int) -> bool:
         """Tell whether an ended turn has events behind number `after`."""
         async with self.resume(turn) as relay:
-            async for _ in relay.lines(after):
-                return True
+            try:
+                async for _ in relay.lines(after):
+                    return True
+            except EventsExpiredError:
+                return True  # one that says so
         return False
 
     def resume(self, turn: Turn) -> Relay:
         """Return a relay of a stored turn's events."""
-        ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER
-        return self.relay(turn.tenant, turn.id, closed=ended)
+        return self.relay(turn.tenant, turn.id)
 
     async def _begun(self, tenant: str, sent: Sent) -> str | None:
         """Return the turn that a client's retry without a key has begun already, if its first try came through."""

@@ -85,8 +85,9 @@ class AgentLoop:
         items = [*self.items, *(item for item in self.journal.items if item["type"] != "compaction")]
         answer = await self.models.answer(self.turn, self._asked(), items, self.output, usage)
         answer.end()
-        ours = [call for call in answer.calls if self._runs_itself(call)]
-        theirs = [self._held(call) for call in answer.calls if call not in ours]
+        calls = answer.calls
+        ours = [call for call in calls if self._runs_itself(call)]
+        theirs = [self._held(call) for call in calls if not self._runs_itself(call)]
         if not ours:
             return self._end(answer, theirs, usage)
         room = self.turn.request.get("max_tool_calls", len(ours) + self.journal.calls) - self.journal.calls
@@ -143,11 +144,11 @@ class AgentLoop:
 
 
 def approved_by(responses: Sequence[Item], items: Sequence[Item]) -> list[Item]:
-    """Return the requests among items that these responses approve."""
-    approvals = {
-        item["approval_request_id"] for item in responses if item["type"] == "mcp_approval_response" and item["approve"]
-    }
-    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approvals]
+    """Return the requests among items that these responses approve, but for those whose calls stand there too."""
+    run = {item.get("approval_request_id") for item in items if item["type"] == "mcp_call"}
+    answers = [item for item in responses if item["type"] == "mcp_approval_response" and item["approve"]]
+    approved = {answer["approval_request_id"] for answer in answers} - run
+    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approved]
 
 
 def incomplete(reason: str, journal: Journal, output: Output) -> Outcome:

@@ -43,12 +43,17 @@ class LogState:
     digest: LogDigest = field(default_factory=LogDigest, compare=False)
 
     def read(self, stored: Stored) -> None:
-        """Take in the next batch."""
+        """Take in the next batch.
+
+        Where a log was lost and written again, an attempt may stand behind a later one, or repeat itself: that is void.
+        """
         self.sequence = stored.sequence
-        self.attempt = max(self.attempt, stored.batch.attempt)
-        self.next = stored.batch.next
-        self.digest.go_on_at(stored.batch.first)
-        for line in stored.batch.lines:
+        batch = stored.batch
+        if batch.attempt < self.attempt or (batch.attempt == self.attempt and batch.next <= self.next):
+            return
+        self.attempt, self.next = batch.attempt, batch.next
+        self.digest.go_on_at(batch.first)
+        for line in batch.lines:
             self._read_event(line)
 
     def _read_event(self, line: bytes) -> None:

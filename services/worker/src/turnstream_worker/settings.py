@@ -17,6 +17,12 @@ class WorkerSettings(Settings, FetchSettings):
     pass_through: PositiveInt = Field(64, description="calls straight to a model that a worker carries at a time")
     lease: PositiveFloat = Field(15, description="seconds a turn is a worker's without a sign of life")
     heartbeat: PositiveFloat = Field(5, description="seconds between two signs of life")
+    beat: PositiveFloat = Field(0.5, description="seconds between two beats, by which workers know of each other")
+    dead_after: PositiveFloat = Field(2, description="seconds of silence after which a worker's turns are taken over")
+    sweep: PositiveFloat = Field(2, description="seconds between two searches for turns that were lost")
+    lost_after: PositiveFloat = Field(
+        5, description="seconds after which a turn that the queue should have given is lost"
+    )
     max_attempts: PositiveInt = Field(3, description="times a turn is begun before it fails")
     run_yaml: Path = Field(_RUN_YAML, description="Llama Stack's configuration, for the embedded stack")
     llama_stack_url: str | None = Field(

@@ -4,6 +4,7 @@ import asyncio
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Self
 
 import orjson
@@ -34,7 +35,6 @@ FULL = "maximum "  # messages, messages per subject or bytes exceeded
 HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
 REPLAY_PAUSE = 0.1  # seconds before it is asked for again
-NOBODY = "503"  # status of a request that no server listens to
 
 
 class Bus:
@@ -85,6 +85,30 @@ class Bus:
     def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
         """Return the consumer's deliveries, at most `capacity` of them held at a time; use it with `async with`."""
         return WorkQueue(self._connection, consumer, capacity)
+
+    async def give_back(self, receipt: str) -> None:
+        """Give another's delivery back for it, which may have died: it comes again at once, before what waits."""
+        with suppress(*AWAY):
+            await self._connection.client.publish(receipt, Msg.Ack.Nak)
+
+    async def waited(self, consumer: Consumer) -> float | None:
+        """Return for how many seconds the next message has waited for its first delivery, or None if none waits.
+
+        Raises BusUnavailableError.
+        """
+        asked = await self._connection.request(f"$JS.API.CONSUMER.INFO.{consumer.stream}.{consumer.name}", b"")
+        state = orjson.loads(asked.data)
+        if "error" in state:
+            raise BusUnavailableError(f"the queue's state cannot be read: {state['error'].get('description')}")
+        if not state["num_pending"]:
+            return None
+        place = {"seq": state["delivered"]["stream_seq"] + 1, "next_by_subj": consumer.subject}
+        subject = f"$JS.API.DIRECT.GET.{consumer.stream}"
+        headers = (await self._connection.request(subject, orjson.dumps(place))).headers or {}
+        if "Nats-Time-Stamp" not in headers:
+            return None  # it was delivered and settled meanwhile
+        since = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+        return (datetime.fromisoformat(state["ts"]) - since).total_seconds()
 
     # The log of a turn
 
@@ -143,8 +167,6 @@ class Bus:
                         yield batch
                     elif status in END_OF_BATCH:
                         pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
-                    elif status == NOBODY:  # the stream is being recovered, or made anew
-                        raise NoRespondersError
                     else:
                         raise BusUnavailableError(f"a log cannot be read: status {status}")
             except AWAY as error:

@@ -22,7 +22,7 @@ from nats.errors import (
     StaleConnectionError,
 )
 
-from turnstream.bus.replies import Replies
+from turnstream.bus.replies import NO_RESPONDERS, Replies
 from turnstream.errors import BusUnavailableError
 from turnstream.logs import log
 from turnstream.settings import Settings
@@ -119,8 +119,11 @@ class Connection:
             await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(wanted), reply=inbox)
             while True:
                 message = await subscription.next_msg(timeout=self._settings.bus_timeout)
+                status = (message.headers or {}).get("Status")
+                if status == NO_RESPONDERS:  # the stream is being recovered, or made anew
+                    raise NoRespondersError
                 yield message
-                if "Status" in (message.headers or {}):
+                if status is not None:
                     return
         finally:
             with suppress(Error):  # the connection is away, and the subscription with it

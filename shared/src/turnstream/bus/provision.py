@@ -1,6 +1,7 @@
 """Create the streams and consumers that `subjects` lists, or bring them to what it says."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RePublish, RetentionPolicy, StreamConfig
@@ -12,6 +13,7 @@ from turnstream.settings import Settings
 from turnstream.subjects import CONSUMERS, STREAMS, Consumer, Stream
 
 DEDUPLICATION = 300  # seconds a message id is remembered: longer than anything is tried again
+SEQUENCES = 100_000  # a second that a stream may number, such that one that is made anew begins behind it
 PULLS_WAITING = 2048  # pull requests that may wait at a consumer: one for each free place of each worker, at most
 
 
@@ -66,7 +68,10 @@ async def _provision_stream(jetstream: JetStreamContext, config: StreamConfig) -
     try:
         await jetstream.update_stream(config)
     except NotFoundError:
-        await jetstream.add_stream(config)
+        # What is remembered of a lost stream's messages, to acknowledge or to append behind, fits none of this one's.
+        await jetstream.add_stream(replace(config, first_seq=int(time.time() * SEQUENCES)))
+        # A server without nats-server's fix 6753 purges a stream at its start that is still configured to begin so.
+        await jetstream.update_stream(config)
 
 
 def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
