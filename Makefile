@@ -14,7 +14,7 @@ export UV_PYTHON_DOWNLOADS := never
 OLD_CLIENT := .tools/client-0.3.5
 MEMBERS := shared services/gateway services/worker deploy/local
 
-.PHONY: help up demo test fuzz lint bench clean install format pins
+.PHONY: help up demo test fuzz chaos lint bench clean install format pins
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ :/' | awk -F' : ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: lint $(OLD_CLIENT)/.installed ## lint, types, import rules and every test
 
 fuzz: install ## ask the API all kinds of things, right and wrong (ARGS="--seconds 300 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing $(ARGS)
+
+chaos: install ## break everything for 10 minutes under load, then audit every turn (CHAOS_SECONDS, CHAOS_SEED)
+	@PYTHONPATH=tests $(BIN)/python -m chaos
 
 lint: install ## ruff, mypy, import-linter, pins, each service on its own
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import report, turnstream
+from bench.durability import Durability, measure_durability
 from bench.errors import BenchError
 from bench.goals import Results, goals
 from bench.llama_stack import server as llama_stack
@@ -21,6 +22,7 @@ from bench.scenarios import BUSY, SCENARIOS, Scenario
 from turnstream_local.errors import LocalError
 
 RESULTS = Path(__file__).with_name("results")
+DURABILITY = "durability"
 SYSTEMS = (turnstream.NAME, llama_stack.NAME)
 
 
@@ -33,8 +35,8 @@ def main() -> None:
         if options.profile:
             asyncio.run(_until_told_to_stop(_profile(options, out)))
         else:
-            results = asyncio.run(_until_told_to_stop(_measure_all(options)))
-            _publish(results, out, quick=options.quick)
+            results, durability = asyncio.run(_until_told_to_stop(_measure_all(options)))
+            _publish(results, durability, out, quick=options.quick)
     except (LocalError, BenchError) as error:
         sys.exit(f"bench: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -53,9 +55,14 @@ async def _profile(options: argparse.Namespace, out: Path) -> None:
     await profile(options.profile, scenario, out.with_name(f"{options.profile}.prof"))
 
 
-async def _measure_all(options: argparse.Namespace) -> Results:
+async def _measure_all(options: argparse.Namespace) -> tuple[Results, Durability | None]:
     scenarios = [scenario for scenario in SCENARIOS if options.only in (None, scenario.name)]
-    return {name: await _measured(name, scenarios, quick=options.quick) for name in options.system or SYSTEMS}
+    systems = options.system or SYSTEMS
+    results = {name: await _measured(name, scenarios, quick=options.quick) for name in systems if scenarios}
+    if turnstream.NAME not in systems or options.only not in (None, DURABILITY):
+        return results, None
+    print("  measuring: steps, recovery, cancels", flush=True)
+    return results, await measure_durability()
 
 
 async def _measured(name: str, scenarios: Sequence[Scenario], *, quick: bool) -> dict[str, Measured]:
@@ -76,10 +83,10 @@ def _system(name: str) -> AbstractAsyncContextManager[Running]:
     return llama_stack.llama_stack()
 
 
-def _publish(results: Results, out: Path, *, quick: bool) -> None:
-    judged = goals(results)
-    print(f"\n{report.text(results, judged)}\n")
-    out.write_text(json.dumps(report.document(results, judged, quick=quick), indent=2) + "\n")
+def _publish(results: Results, durability: Durability | None, out: Path, *, quick: bool) -> None:
+    judged = goals(results, durability)
+    print(f"\n{report.text(results, durability, judged)}\n")
+    out.write_text(json.dumps(report.document(results, durability, judged, quick=quick), indent=2) + "\n")
     print(f"all figures: {out}")
 
 
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Turnstream and plain Llama Stack.")
     parser.add_argument("--quick", action="store_true", help="fewer turns, rougher figures")
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", help="the file for all figures")
-    parser.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS], help="one scenario")
+    parser.add_argument("--only", choices=[*(scenario.name for scenario in SCENARIOS), DURABILITY], help="one of them")
     parser.add_argument("--system", choices=SYSTEMS, action="append", help="one system (default: both)")
     parser.add_argument("--profile", choices=turnstream.PROFILED, help="say where a process spends its time instead")
     return parser

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bench import turnstream
+from bench.durability import Durability
 from bench.llama_stack import server as llama_stack
 from bench.measure import Measured
 from bench.scenarios import BUSY, PACED, SINGLE
@@ -12,6 +13,9 @@ FASTER = 5.0  # times Llama Stack's turns a second
 CHEAPER = 1 / 3  # of Llama Stack's processor time a turn
 PACED_FIRST_TOKEN = 500.0  # ms
 PACED_LAG = 250.0  # ms
+JOURNAL = 2.0  # ms
+RECOVERY = 3000.0  # ms
+CANCEL = 200.0  # ms
 
 type Results = Mapping[str, Mapping[str, Measured]]
 """By system, then by scenario."""
@@ -26,10 +30,18 @@ class Goal:
     met: bool
 
 
-def goals(results: Results) -> list[Goal]:
+def goals(results: Results, durability: Durability | None = None) -> list[Goal]:
     """Judge what was measured; a goal whose figures are not there is left out."""
     ours, theirs = results.get(turnstream.NAME, {}), results.get(llama_stack.NAME, {})
-    return [*_complete(ours), *_first_token(ours, theirs), *_busy(ours, theirs), *_paced(ours)]
+    found = [*_complete(ours), *_first_token(ours, theirs), *_busy(ours, theirs), *_paced(ours)]
+    return [*found, *(_durable(durability) if durability else ())]
+
+
+def _durable(durability: Durability) -> Iterator[Goal]:
+    journal, recovery, cancel = durability.journal_cpu_ms, durability.recovery.p95, durability.cancel.p95
+    yield Goal(f"journal at most {JOURNAL:g} ms of processor time a step", f"{journal:.2f} ms", journal <= JOURNAL)
+    yield Goal(f"recovery p95 at most {RECOVERY:g} ms", f"{recovery:.0f} ms", recovery <= RECOVERY)
+    yield Goal(f"cancel p95 below {CANCEL:g} ms", f"{cancel:.0f} ms", cancel < CANCEL)
 
 
 def _complete(ours: Mapping[str, Measured]) -> Iterator[Goal]:

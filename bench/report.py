@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bench import turnstream
+from bench.durability import Durability
 from bench.goals import Goal, Results
 from bench.measure import Measured
 from bench.scenarios import SCENARIOS
@@ -17,13 +18,15 @@ from bench.spread import Spread
 type Row = tuple[str, ...]
 
 
-def text(results: Results, goals: Sequence[Goal]) -> str:
+def text(results: Results, durability: Durability | None, goals: Sequence[Goal]) -> str:
     """Return the tables for the terminal."""
     parts = []
     for scenario in SCENARIOS:
         measured = {system: found[scenario.name] for system, found in results.items() if scenario.name in found}
         if measured:
             parts.append(table([(scenario.title, *measured), *_rows(list(measured.values()))]))
+    if durability:
+        parts.append(table([("steps, recovery, cancels", turnstream.NAME), *durability.rows()]))
     parts.append(table([("goals", "", ""), *((g.name, g.figure, "met" if g.met else "MISSED") for g in goals)]))
     return "\n\n".join(parts)
 
@@ -40,7 +43,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in (lines[0], "-" * len(lines[0]), *lines[1:]))
 
 
-def document(results: Results, goals: Sequence[Goal], *, quick: bool) -> dict[str, Any]:
+def document(results: Results, durability: Durability | None, goals: Sequence[Goal], *, quick: bool) -> dict[str, Any]:
     """Return all figures and what they were measured on, for JSON."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -53,6 +56,7 @@ def document(results: Results, goals: Sequence[Goal], *, quick: bool) -> dict[st
         "results": {
             system: {name: _figures(measured) for name, measured in found.items()} for system, found in results.items()
         },
+        "durability": durability.figures() if durability else None,
         "goals": [asdict(goal) for goal in goals],
     }
 

@@ -28,6 +28,6 @@ check() { # name, folders, modules
   PYTHONPATH=$path "$environment/bin/python" -W error::ImportWarning -c "import $3"
 }
 check gateway "shared services/gateway" turnstream_gateway.app
-check worker "shared services/worker" "turnstream_worker.app, turnstream_worker.embedded_stack"
+check worker "shared services/worker" "turnstream_worker.app, turnstream_worker.embedded_stack, turnstream_worker.tools.stack_search"
 check local "shared services/gateway services/worker deploy/local" "turnstream_local.cli, turnstream.migrations"
 echo "pins are up to date, and each service imports with its own requirements"

@@ -227,7 +227,7 @@ async def test_cancel_queued(fragile: Deployment) -> None:
 
 
 async def test_attempts_used_up(fragile: Deployment) -> None:
-    """A turn whose workers died as often as it may be begun fails visibly, and is not begun again."""
+    """A turn whose workers died as often as it may be begun fails visibly, for good, and has a dead letter."""
     url = (await fragile.gateway()).url
     doomed = await fragile.worker()
     transcript = Transcript()
@@ -241,6 +241,10 @@ async def test_attempts_used_up(fragile: Deployment) -> None:
     assert transcript.kinds()[-1] == "response.failed"
     assert transcript.response["error"]["code"] == "max_attempts"
     assert len(await fragile.model_requests("fatal")) == 1
+    async with httpx.AsyncClient(base_url=url) as http:
+        letter = (await http.get(f"/v1/admin/dead-letters/{transcript.id}")).json()
+    assert (letter["reason"]["code"], letter["attempts"]) == ("max_attempts", 1)
+    assert letter["response"]["status"] == "failed"
 
 
 async def test_nats_away_at_accept(fragile: Deployment) -> None:

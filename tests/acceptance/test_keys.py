@@ -90,6 +90,17 @@ async def test_keys_by_data_directory(guarded: Deployment, door: Gateway) -> Non
     assert (unknown.returncode, unknown.stderr) == (1, "turnstream: there is no key 'key_x'\n")
 
 
+async def test_admin_keys_can_be_told(guarded: Deployment) -> None:
+    """Whoever makes or lists keys sees which are admin keys."""
+    name = new_id("t-")
+    for options, admin in (((), "-"), (("--admin",), "yes")):
+        made = keys_command(guarded.infrastructure, "create", name, *options)
+        assert (", an admin key." in made.stderr) == bool(options)
+        [key_id] = re.findall(r"key_\w+", made.stderr)
+        [line] = [line for line in keys_command(guarded.infrastructure, "list").stdout.splitlines() if key_id in line]
+        assert line.split()[-1] == admin
+
+
 async def test_a_browser_with_a_key(guarded: Deployment, tenants: tuple[Tenant, Tenant]) -> None:
     """A page may send its key, is asked for none by a preflight, and can read why it is refused."""
     origin = {"origin": "https://app.example"}

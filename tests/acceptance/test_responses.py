@@ -103,13 +103,16 @@ async def test_stream_helper(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_resumed_behind_the_end(client: openai.AsyncOpenAI) -> None:
-    """A reader who has all events of a response that is over, and one who claims more, gets an end and no event."""
+    """A reader who has all events of a response that is over gets an end and no event; one who claims more is told."""
     stream = await client.responses.create(model="stand-in", input="all of it", stream=True)
     events = [event async for event in stream]
     assert events[0].type == "response.created"
-    for after in (len(events) - 1, len(events), 10**12):
-        rest = await client.responses.retrieve(events[0].response.id, stream=True, starting_after=after)
-        assert [event async for event in rest] == []
+    rest = await client.responses.retrieve(events[0].response.id, stream=True, starting_after=len(events) - 1)
+    assert [event async for event in rest] == []
+    for after in (len(events), 10**12):
+        claimed = await client.responses.retrieve(events[0].response.id, stream=True, starting_after=after)
+        with pytest.raises(openai.APIError, match="lost"):
+            assert [event async for event in claimed] == []
     with pytest.raises(openai.BadRequestError):
         await client.responses.retrieve(events[0].response.id, stream=True, starting_after=-2)
 

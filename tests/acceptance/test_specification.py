@@ -4,7 +4,7 @@ The specification lies beside the project, in ../shared/specs: where it does not
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ from support.event_order import disorder
 from support.reader import TIMEOUT, Event, Transcript, read_to_end, resume, start
 from support.specification import FILE, Amendment, Specification
 
-from turnstream_gateway.resource_events import StreamEvent
+from turnstream_gateway.resource_events import StreamEvent, ToolProgress
 from turnstream_gateway.resources import ItemList, ResponseResource
 
 EVENT: TypeAdapter[Any] = TypeAdapter(StreamEvent)
@@ -73,6 +73,47 @@ AMENDMENTS = {
         "The same.",
         {**CUSTOM_CALL, "status": "completed"},
     ),
+    "tools of servers": Amendment(
+        "Tool",
+        "oneOf",
+        {"properties": {"type": {"enum": ["mcp", "web_search"]}}, "required": ["type"]},
+        "OpenAI's API has tools that a server runs. The specification does not know them yet.",
+        {"type": "web_search", "search_context_size": "medium", "user_location": None, "filters": None},
+    ),
+    "the choice of a server's tool": Amendment(
+        "ResponseResource/properties/tool_choice",
+        "oneOf",
+        {"type": "object", "properties": {"type": {"enum": ["mcp", "web_search"]}}, "required": ["type"]},
+        "The same.",
+        {"type": "mcp", "server_label": "wiki"},
+    ),
+    "allowed tools of servers": Amendment(
+        "AllowedToolChoice/properties/tools/items",
+        "oneOf",
+        {"type": "object", "properties": {"type": {"enum": ["mcp", "web_search"]}}, "required": ["type"]},
+        "The same.",
+        {"type": "mcp", "server_label": "wiki", "name": "search"},
+    ),
+    "items of servers' tools": Amendment(
+        "ItemField",
+        "oneOf",
+        {
+            "properties": {
+                "type": {
+                    "enum": [
+                        "mcp_list_tools",
+                        "mcp_call",
+                        "mcp_approval_request",
+                        "mcp_approval_response",
+                        "web_search_call",
+                    ]
+                }
+            },
+            "required": ["type", "id"],
+        },
+        "The same.",
+        {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "wiki", "name": "search", "arguments": "{}"},
+    ),
     "compaction": Amendment(
         "ItemField",
         "oneOf",
@@ -81,8 +122,14 @@ AMENDMENTS = {
         {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"},
     ),
 }
-# The events of tools that take text, which the specification does not know either.
-NEW_EVENTS = {"response.custom_tool_call_input.delta", "response.custom_tool_call_input.done"}
+# The events of tools that take text, and of those that a server runs, which the specification does not know either.
+CUSTOM_EVENTS = {"response.custom_tool_call_input.delta", "response.custom_tool_call_input.done"}
+NEW_EVENTS = {
+    *CUSTOM_EVENTS,
+    "response.mcp_call_arguments.delta",
+    "response.mcp_call_arguments.done",
+    *get_args(ToolProgress.model_fields["type"].annotation),
+}
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True}
 CLOCK = {"type": "function", "name": "clock"}
@@ -177,7 +224,7 @@ SCENARIOS = {
     "custom tool": Scenario(
         {"tools": [SHELL], "tool_choice": {"type": "custom", "name": "shell"}},
         {"tool_calls": [{"name": "shell", "arguments": {"input": "ls"}}]},
-        shows=frozenset(NEW_EVENTS),
+        shows=frozenset(CUSTOM_EVENTS),
     ),
     "allowed custom tool": Scenario(
         {
@@ -185,7 +232,7 @@ SCENARIOS = {
             "tool_choice": {"type": "allowed_tools", "tools": [{"type": "custom", "name": "shell"}]},
         },
         {"tool_calls": [{"name": "shell", "arguments": "not as JSON"}]},
-        shows=frozenset(NEW_EVENTS),
+        shows=frozenset(CUSTOM_EVENTS),
     ),
     "json_object": Scenario({"text": {"format": {"type": "json_object"}}}),
     "json_schema": Scenario({"text": {"format": {"type": "json_schema", "name": "city", "schema": SCHEMA}}}),

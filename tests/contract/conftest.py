@@ -8,6 +8,7 @@ from support.infrastructure import ACK_WAIT, Infrastructure, embedded
 
 from turnstream.bus import Bus
 from turnstream.bus.connection import Connection
+from turnstream.bus.provision import Depth, provision
 from turnstream.database import Database
 from turnstream.memory import MAX_PAYLOAD, MemoryBus
 from turnstream.settings import Settings
@@ -58,6 +59,20 @@ async def buses(request: pytest.FixtureRequest, infrastructure: Infrastructure) 
     yield Buses(gateway, worker, ACK_WAIT, operator.client.max_payload, lose_stream)
     for connected in (gateway, worker, operator):
         await connected.close()
+
+
+@pytest.fixture
+async def shallow(buses: Buses, infrastructure: Infrastructure) -> AsyncIterator[Depth]:
+    """A queue that is full soon."""
+    shallow = Depth(per_subject=3, whole=5)
+    if isinstance(buses.gateway, MemoryBus):
+        buses.gateway.depth_per_tenant, buses.gateway.depth = shallow.per_subject, shallow.whole
+        yield shallow
+        return
+    operator = settings(infrastructure, "provision")
+    await provision(operator, replicas=1, ack_wait=ACK_WAIT, depth=shallow)
+    yield shallow
+    await provision(operator, replicas=1, ack_wait=ACK_WAIT, depth=Depth(per_subject=1000, whole=20_000))
 
 
 @pytest.fixture

@@ -278,6 +278,19 @@ async def test_signal_to_nobody(gateway_bus: Bus, turn: str) -> None:
     await gateway_bus.signal(subjects.cancel(turn))
 
 
+async def test_presence(gateway_bus: Bus, turn: str) -> None:
+    """Somebody is present on a subject as long as one who came has not left, and others' subjects are their own."""
+    reader = subjects.reader(turn)
+    async with asyncio.timeout(SOON):
+        assert not await gateway_bus.anyone(reader)
+        async with gateway_bus.present(reader):
+            async with gateway_bus.present(reader):
+                assert await gateway_bus.anyone(reader)
+            assert await gateway_bus.anyone(reader)
+            assert not await gateway_bus.anyone(subjects.reader(f"{turn}-other"))
+        assert not await gateway_bus.anyone(reader)
+
+
 async def test_asking_when_nobody_serves(gateway_bus: Bus) -> None:
     """Asking a service that nobody runs fails at once, and not by the time that it was given."""
     async with asyncio.timeout(SOON):

@@ -54,7 +54,7 @@ async def test_history_of_a_deleted_conversation(store: Store) -> None:
     turn = await claim(store, await accept(store, "a", conversation=of))
     await store.delete_conversation(TENANT, of)
     assert await store.history(turn, PLENTY) is None
-    finished = await store.finish(turn, Outcome("failed", []))
+    finished, _ = await store.finish(turn, Outcome("failed", []))
     assert finished.status == "failed"
 
 

@@ -19,10 +19,18 @@ def keys(database: Database) -> Keys:
 async def test_a_key_names_its_tenant(keys: Keys) -> None:
     """Each key leads to its tenant, who may have several, by its digest."""
     made = [await keys.create(tenant) for tenant in ("acme", "acme", "globex")]
-    tenants = await keys.tenants()
-    assert [tenants[digest(clear.encode())] for _, clear in made] == ["acme", "acme", "globex"]
+    callers = await keys.callers()
+    assert [callers[digest(clear.encode())].tenant for _, clear in made] == ["acme", "acme", "globex"]
     assert len({clear for _, clear in made}) == 3
     assert await keys.any()
+
+
+async def test_an_admin_key(keys: Keys) -> None:
+    """A key is an admin key only if it was made as one, and is listed as that."""
+    made = [await keys.create("acme"), await keys.create("acme", admin=True)]
+    callers = await keys.callers()
+    assert [callers[digest(clear.encode())].admin for _, clear in made] == [False, True]
+    assert [key.admin for key in await keys.all() if key in [row for row, _ in made]] == [False, True]
 
 
 async def test_a_key_is_not_kept(keys: Keys, database: Database) -> None:
@@ -42,7 +50,7 @@ async def test_revoking(keys: Keys) -> None:
     ended = await keys.revoke(key.id)
     assert ended is not None
     assert ended.revoked_at is not None
-    assert digest(clear.encode()) not in await keys.tenants()
+    assert digest(clear.encode()) not in await keys.callers()
     assert await keys.revoke(key.id) == ended
     assert ended in await keys.all()
     assert await keys.any()
@@ -61,7 +69,7 @@ async def test_listing(keys: Keys) -> None:
 
 async def test_a_statement_that_is_sent_twice(keys: Keys) -> None:
     """Making a key whose first answer was lost makes it once."""
-    values = (new_id("key_"), "acme", "", digest(b"twice"), "ts_twice", 10_000)
+    values = (new_id("key_"), "acme", "", digest(b"twice"), "ts_twice", 10_000, False)
     first, second = [list(await keys._run("create", *values)) for _ in range(2)]
     assert first == second
     assert len(first) == 1
@@ -76,7 +84,7 @@ async def test_a_name_that_is_no_tenant(keys: Keys, tenant: str) -> None:
 
 async def test_as_many_as_there_may_be(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a limit to the keys that every gateway has to hold."""
-    monkeypatch.setattr(keys_module, "LIMIT", len(await keys.tenants()) + 1)
+    monkeypatch.setattr(keys_module, "LIMIT", len(await keys.callers()) + 1)
     await keys.create("acme")
     with pytest.raises(TerminalError, match="revoke some"):
         await keys.create("acme")

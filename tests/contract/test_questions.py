@@ -1,21 +1,24 @@
 """Questions on a real Postgres: what they refer to is put in its place, and what makes no sense is refused."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from support.infrastructure import Infrastructure
 from support.stored import OTHER, TENANT
 
 from turnstream.database import Database
-from turnstream.errors import ApiError, InvalidRequestError, NotFoundError, TooLargeError
+from turnstream.errors import ApiError, InvalidRequestError, NotConfiguredError, NotFoundError, TooLargeError
 from turnstream.ids import new_id, owner_of
+from turnstream.secrets import Secrets, new_key
 from turnstream.settings import Settings
 from turnstream.store import Store
 from turnstream.turns import Item, Outcome
 from turnstream_gateway.prompt_requests import CreatePrompt
 from turnstream_gateway.prompts import Prompts
-from turnstream_gateway.questions import PARAMETERS_LIMIT, Asked, Questions
+from turnstream_gateway.questions import PARAMETERS_LIMIT, SECRETS_LIMIT, Asked, Questions
 from turnstream_gateway.requests import CreateResponse
 
 USER = {"role": "user", "content": "hello"}
@@ -24,13 +27,24 @@ CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": 
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
 CUSTOM_CALL = {"type": "custom_tool_call", "call_id": "call_1", "name": "g", "input": "x"}
 CUSTOM_OUTPUT = {**OUTPUT, "type": "custom_tool_call_output"}
+REQUEST = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "wiki", "name": "f", "arguments": "{}"}
+APPROVAL = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+APPROVED = {
+    "type": "mcp_call",
+    "server_label": "wiki",
+    "name": "f",
+    "arguments": "{}",
+    "approval_request_id": "mcpr_1",
+}
+KEY = SecretStr(new_key())
+SERVER = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example"}
 
 
 @pytest.fixture
 async def questions(infrastructure: Infrastructure) -> AsyncIterator[Questions]:
     """Questions on the real database."""
     database = await Database.connect(Settings(nats_url="nats://unused", postgres_dsn=infrastructure.dsn))
-    yield Questions(Store(database), Prompts(database))
+    yield Questions(Store(database), Prompts(database), Secrets(KEY))
     await database.close()
 
 
@@ -163,6 +177,87 @@ async def test_output_of_a_call_that_is_referred_to(questions: Questions) -> Non
         "function_call",
         "function_call_output",
     ]
+
+
+# Approvals
+
+
+async def test_approval_follows_its_request(questions: Questions) -> None:
+    """What names a request for approval goes on to name it, though the request gets an id of its own here."""
+    given = [USER, REQUEST, APPROVAL, APPROVED, {**REQUEST, "id": "mcpr_2"}]
+    _, request, response, call, other = (await ask(questions, given)).items
+    assert response["approval_request_id"] == call["approval_request_id"] == request["id"]
+    assert request["id"] not in {"mcpr_1", other["id"]}
+
+
+async def test_approval_of_what_is_referred_to(questions: Questions) -> None:
+    """The same holds for a request that stands there by reference, under the id that it is referred to by."""
+    [stands] = await stored(questions, REQUEST)
+    given = [reference(stands), {**APPROVAL, "approval_request_id": stands["id"]}]
+    request, response = (await ask(questions, given)).items
+    assert response["approval_request_id"] == request["id"] != stands["id"]
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ([APPROVAL], 0),
+        ([APPROVAL, REQUEST], 0),
+        ([REQUEST, {**APPROVAL, "approval_request_id": "mcpr_2"}], 1),
+        ([CALL, {**APPROVAL, "approval_request_id": "call_1"}], 1),
+        ([{**REQUEST, "id": None}, APPROVAL], 1),
+    ],
+)
+async def test_approval_of_nothing(questions: Questions, given: list[Any], place: int) -> None:
+    """An approval that answers no request before it is refused where it stands."""
+    refused = await refusal(questions, given)
+    assert refused == (InvalidRequestError, "invalid_value", f"input[{place}].approval_request_id")
+
+
+@pytest.mark.parametrize("past", ["previous_response_id", "conversation"])
+async def test_approval_of_an_earlier_request(questions: Questions, past: str) -> None:
+    """An approval may answer a request that stands in the past, by the id that it has there."""
+    [response] = (await ask(questions, [APPROVAL], **{past: "some_id"})).items
+    assert response["approval_request_id"] == "mcpr_1"
+
+
+# Secrets
+
+
+async def test_secrets_are_sealed_for_their_turn(questions: Questions) -> None:
+    """What came along for tools and providers is sealed for the turn, and nothing of it is kept otherwise."""
+    turn, tools = new_id("resp_"), [{**SERVER, "headers": {"x-key": "hush"}, "authorization": "hush-hush"}]
+    body = CreateResponse.model_validate({"model": "m", "input": "hello", "tools": tools})
+    asked = await questions.read(TENANT, turn, body, {"some_key": "hush"})
+    assert asked.secrets
+    assert "hush" not in repr(asked)
+    assert Secrets(KEY).open(turn, asked.secrets) == {
+        "tools": {"wiki": {"headers": {"x-key": "hush"}, "authorization": "hush-hush"}},
+        "provider_data": {"some_key": "hush"},
+    }
+
+
+async def test_no_secrets(questions: Questions) -> None:
+    """A question that brings none has none, also where none could be kept."""
+    keyless = replace(questions, secrets=Secrets(None))
+    body = CreateResponse.model_validate({"model": "m", "input": "hello", "tools": [SERVER]})
+    assert (await keyless.read(TENANT, new_id("resp_"), body)).secrets is None
+    assert (await keyless.read(TENANT, new_id("resp_"), body, {})).secrets is None
+
+
+async def test_secrets_that_cannot_be_kept(questions: Questions) -> None:
+    """A question that brings secrets is refused where the operator has set no key, and told which setting it is."""
+    keyless = replace(questions, secrets=Secrets(None))
+    with pytest.raises(NotConfiguredError, match="TURNSTREAM_SECRETS_KEY") as refused:
+        await ask(keyless, tools=[{**SERVER, "authorization": "hush"}])
+    assert refused.value.code == "secrets_not_configured"
+
+
+async def test_too_many_secrets(questions: Questions) -> None:
+    """Secrets have a limit of their own."""
+    headers = {f"x-{number}": "x" * 8000 for number in range(SECRETS_LIMIT // 8000 + 1)}
+    refused = await refusal(questions, "hello", tools=[{**SERVER, "headers": headers}])
+    assert refused == (TooLargeError, "secrets_too_large", "tools")
 
 
 # Instructions

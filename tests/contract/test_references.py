@@ -76,7 +76,7 @@ async def test_item_of_another_tenant(store: Store) -> None:
     await store.accept(turn, OTHER, {"model": "m"}, [item("a", turn)], conversation=of, previous=None)
     claimed = await store.claim(turn, "a", 60)
     assert claimed is not None
-    finished = await store.finish(claimed, Outcome("completed", [item("re: a", turn)]))
+    finished, _ = await store.finish(claimed, Outcome("completed", [item("re: a", turn)]))
     everything = [put, *items_of(finished)]
     for named in (None, of):
         assert await found(store, *everything, conversation=named) == []

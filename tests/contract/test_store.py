@@ -48,21 +48,18 @@ async def test_withdrawing(store: Store) -> None:
         await store.withdraw(turn.id)
     assert await store.turn(TENANT, unclaimed.id) is None
     assert await store.turn(TENANT, claimed.id) == claimed
-    assert await store.held_for(unclaimed.id) is None
+    assert await store.claim(unclaimed.id, "a", LEASE) is None
 
 
 # Own
 
 
 async def test_claim_is_exclusive(store: Store) -> None:
-    """Of many who claim a turn at once, one gets it, as attempt 1; the others are told how long it is held."""
+    """Of many who claim a turn at once, one gets it, as attempt 1."""
     turn = await accept(store)
     claims = await asyncio.gather(*(store.claim(turn.id, f"owner {n}", LEASE) for n in range(8)))
     [claimed] = [one for one in claims if one]
     assert (claimed.attempt, claimed.status) == (1, "running")
-    held_for = await store.held_for(turn.id)
-    assert held_for is not None
-    assert LEASE - 10 < held_for <= LEASE
 
 
 async def test_same_owner_keeps_its_attempt(store: Store) -> None:
@@ -75,7 +72,6 @@ async def test_claim_after_the_lease(store: Store) -> None:
     """A turn whose lease has ended is free, and the next claim raises its attempt."""
     turn = await accept(store)
     await claim(store, turn, "a", lease=0)
-    assert await store.held_for(turn.id) == 0
     assert (await claim(store, turn, "b")).attempt == 2
 
 
@@ -94,17 +90,20 @@ async def test_release(store: Store) -> None:
 
 
 async def test_renewal_tells_what_is_lost(store: Store) -> None:
-    """A renewal prolongs the leases of those that are still their owners', and leaves out the others."""
-    kept, lost, ended, gone = [await accept(store) for _ in range(4)]
-    held = {f"of {turn.id}": turn.id for turn in (kept, lost, ended, gone)}
-    for turn in (kept, lost, ended):
+    """A renewal prolongs the leases of those that are still their owners', and says which of them are cancelled."""
+    kept, lost, ended, gone, cancelled = [await accept(store) for _ in range(5)]
+    held = {f"of {turn.id}": turn.id for turn in (kept, lost, ended, gone, cancelled)}
+    for turn in (kept, lost, ended, cancelled):
         await claim(store, turn, f"of {turn.id}", lease=0)
     await claim(store, lost, "b")
     await store.finish(await claim(store, ended, f"of {ended.id}"), Outcome("completed", []))
     await store.withdraw(gone.id)
-    assert await store.renew(held, LEASE, patience=5) == {f"of {kept.id}"}
+    await store.close([ended.id])
+    await store.cancel(TENANT, cancelled.id)
+    renewed = await store.renew(held, LEASE, patience=5)
+    assert renewed == {f"of {kept.id}": False, f"of {cancelled.id}": True}
     assert await store.claim(kept.id, "b", LEASE) is None
-    assert await store.renew({}, LEASE, patience=5) == set()
+    assert await store.renew({}, LEASE, patience=5) == {}
 
 
 # End
@@ -116,13 +115,24 @@ async def test_finish(store: Store) -> None:
     answer, usage = [item("hi")], {"total_tokens": 3}
     reason = {"reason": "max_output_tokens"}
     outcome = Outcome("incomplete", answer, usage=usage, incomplete=reason, service_tier="flex")
-    finished = await store.finish(turn, outcome)
+    finished, _ = await store.finish(turn, outcome)
     assert finished == await store.turn(TENANT, turn.id)
     assert finished.ended
     assert (finished.status, finished.output, finished.usage, finished.error) == ("incomplete", answer, usage, None)
     assert (finished.incomplete, finished.service_tier) == (reason, "flex")
     assert finished.completed_at is not None
-    assert await store.held_for(turn.id) == 0
+
+
+async def test_close(store: Store) -> None:
+    """A turn that has ended can be claimed for its last events until it is closed, and one that has not ended stays."""
+    ended, running = await claim(store, await accept(store), lease=0), await claim(store, await accept(store))
+    await store.finish(ended, Outcome("completed", []))
+    assert (await claim(store, ended, "b")).output == []
+    assert not await store.closed(ended.id)
+    await store.close([ended.id, running.id])
+    assert [await store.closed(turn.id) for turn in (ended, running)] == [True, False]
+    assert await store.claim(ended.id, "c", LEASE) is None
+    assert await store.renew({"a": running.id}, LEASE, patience=5) == {"a": False}
 
 
 async def test_finish_is_fenced(store: Store) -> None:
@@ -132,7 +142,7 @@ async def test_finish_is_fenced(store: Store) -> None:
     second = await claim(store, turn, "b")
     with pytest.raises(FencedError):
         await store.finish(first, Outcome("completed", [item("zombie")]))
-    finished = await store.finish(second, Outcome("completed", [item("alive")]))
+    finished, _ = await store.finish(second, Outcome("completed", [item("alive")]))
     with pytest.raises(FencedError):
         await store.finish(first, Outcome("completed", [item("zombie")]))
     assert await store.turn(TENANT, turn.id) == finished
@@ -143,8 +153,9 @@ async def test_finish_is_idempotent(store: Store) -> None:
     of = await conversation(store)
     turn = await claim(store, await accept(store, "hello", conversation=of))
     outcome = Outcome("completed", [item("hi")])
-    first = await store.finish(turn, outcome)
-    assert await store.finish(turn, outcome) == first == await store.turn(TENANT, turn.id)
+    first, _ = await store.finish(turn, outcome)
+    again, _ = await store.finish(turn, outcome)
+    assert again == first == await store.turn(TENANT, turn.id)
     assert await texts(store, of) == ["hello", "hi"]
 
 
@@ -155,7 +166,7 @@ async def test_cancelled_stays_cancelled(store: Store) -> None:
     cancelled = await store.cancel(TENANT, turn.id)
     assert cancelled is not None
     answer = [item("hi")]
-    finished = await store.finish(turn, Outcome("completed", answer))
+    finished, _ = await store.finish(turn, Outcome("completed", answer))
     assert (finished.status, finished.output) == ("cancelled", answer)
     assert finished.completed_at == cancelled.completed_at
     assert await texts(store, of) == []
@@ -218,8 +229,8 @@ async def test_conversation_is_created_once(store: Store) -> None:
     of = await conversation(store)
     assert (await store.create_conversation(of, TENANT, {})).metadata == {"topic": "x"}
     await run(store, "a", conversation=of)
-    assert await store.delete_conversation(TENANT, of)
-    assert not await store.delete_conversation(TENANT, of)
+    assert await store.delete_conversation(TENANT, of) == []
+    assert await store.delete_conversation(TENANT, of) is None
     assert await store.conversation(TENANT, of) is None
     assert await texts(store, of) == []
 
@@ -244,7 +255,7 @@ async def test_tenants_see_only_their_own(store: Store) -> None:
         await store.add_items(tenant, of, [item(tenant)])
         assert await texts(store, of) == (["one", TENANT] if theirs else ["one"])
         assert await store.delete_item(tenant, of, one["id"]) == theirs
-        assert await store.delete_conversation(tenant, of) == theirs
+        assert (await store.delete_conversation(tenant, of) is not None) == theirs
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -270,9 +281,11 @@ async def test_tenants_send_again_only_their_own(store: Store) -> None:
         )
         for tenant in (TENANT, OTHER)
     ]
-    assert first != second
-    assert await store.retried(TENANT, key.encode(), since) == first
-    assert await store.retried(OTHER, key.encode(), since) == second
+    assert first
+    assert second
+    assert first.turn != second.turn
+    assert await store.retried(TENANT, key.encode(), since) == first.turn
+    assert await store.retried(OTHER, key.encode(), since) == second.turn
 
 
 async def test_secret_of_the_deployment(store: Store) -> None:

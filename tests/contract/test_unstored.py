@@ -58,7 +58,9 @@ async def test_it_is_forgotten(store: Store) -> None:
     await store.accept(turn_id, TENANT, request, [item("a secret", turn_id)], stored=False, **references)
     claimed = await store.claim(turn_id, "a", 60)
     assert claimed is not None
-    finished = await store.finish(claimed, Outcome("completed", [item("a secret", turn_id)], usage={"total_tokens": 3}))
+    finished, _ = await store.finish(
+        claimed, Outcome("completed", [item("a secret", turn_id)], usage={"total_tokens": 3})
+    )
     for _ in range(2):
         await store.forget(finished)
         forgotten = await store.turn(TENANT, turn_id)
@@ -76,7 +78,8 @@ async def test_its_key_is_still_known(store: Store) -> None:
     await store.finish(await claim(store, first), Outcome("completed", []))
     await store.forget(first)
     again = await store.accept(new_id("resp_"), TENANT, {"model": "m"}, [], stored=False, **references)
-    assert again == first.id
+    assert again is not None
+    assert again.turn == first.id
 
 
 async def test_gateway_shows_it_to_its_own_request_alone(store: Store) -> None:

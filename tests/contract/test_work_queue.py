@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from turnstream.bus import Bus, Delivery, WorkQueue
+from turnstream.bus.provision import Depth
+from turnstream.errors import QueueFullError
 from turnstream.ids import new_id
 from turnstream.subjects import DEFAULT_TENANT, INTERACTIVE
 
@@ -92,6 +94,43 @@ async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: W
     await (await take(queue)).ack()
 
 
+async def test_given_back_by_another(gateway_bus: Bus, worker_bus: Bus, queue: WorkQueue, turn: str) -> None:
+    """A delivery that another gives back, by its receipt, comes again at once, before those that wait."""
+    await enqueue(gateway_bus, turn)
+    delivery = await take(queue)
+    for later in ("a", "b"):
+        await enqueue(gateway_bus, f"{turn}{later}")
+    other = await take(queue)
+    await worker_bus.give_back(delivery.receipt)
+    async with worker_bus.work(INTERACTIVE, 2) as others:
+        deliveries = [await take(others) for _ in range(2)]
+    assert {again.data.decode() for again in deliveries} == {turn, f"{turn}b"}
+    for settled in (*deliveries, other):
+        await settled.ack()
+
+
+async def test_how_long_the_queue_has_waited(
+    gateway_bus: Bus, worker_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float
+) -> None:
+    """What waits longest says how long; what was delivered waits no more, whether it is settled or comes again."""
+    assert await worker_bus.waited(INTERACTIVE) is None
+    for name in ("a", "b", "c"):
+        await enqueue(gateway_bus, f"{turn}{name}")
+    deliveries = [await take(queue) for _ in range(2)]
+    [first, second] = [await worker_bus.waited(INTERACTIVE) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    assert 0 <= first < second < SOON
+    await deliveries[0].nak(ack_wait)
+    await deliveries[1].ack()
+    queue.release()
+    await (await take(queue)).ack()
+    assert await worker_bus.waited(INTERACTIVE) is None
+    queue.release()
+    queue.release()
+    await (await take(queue)).ack()
+
+
 async def test_silent_delivery_comes_again(gateway_bus: Bus, queue: WorkQueue, turn: str, ack_wait: float) -> None:
     """A delivery that nobody settles comes again after the ack wait, and not before."""
     loop = asyncio.get_running_loop()
@@ -129,3 +168,50 @@ async def test_stopped_queue_gives_back_what_was_not_taken(gateway_bus: Bus, wor
         for delivery in (taken, *rest):
             await delivery.ack()
     assert sorted(delivery.data.decode() for delivery in (taken, *rest)) == sorted(turns)
+
+
+# Its depth
+
+
+async def fill(bus: Bus, tenant: str) -> int:
+    """Queue turns of a tenant until no more are taken; return how many were."""
+    for number in range(100):
+        try:
+            await bus.enqueue(tenant, new_id("resp_"), new_id("message-"), patience=SOON)
+        except QueueFullError:
+            return number
+    pytest.fail("the queue takes any number")
+
+
+async def test_a_tenants_queue_is_full(gateway_bus: Bus, shallow: Depth) -> None:
+    """A tenant's turns are refused once as many are queued as may be, and another tenant's are taken."""
+    assert await fill(gateway_bus, "one") == shallow.per_subject
+    with pytest.raises(QueueFullError, match="per subject"):
+        await gateway_bus.enqueue("one", new_id("resp_"), new_id("message-"), patience=SOON)
+    await gateway_bus.enqueue("two", new_id("resp_"), new_id("message-"), patience=SOON)
+
+
+async def test_the_whole_queue_is_full(gateway_bus: Bus, shallow: Depth) -> None:
+    """Turns are refused, whosever they are, once as many are queued in all as may be."""
+    assert sum([await fill(gateway_bus, tenant) for tenant in ("one", "two", "three")]) == shallow.whole
+    with pytest.raises(QueueFullError, match="maximum messages exceeded"):
+        await gateway_bus.enqueue("four", new_id("resp_"), new_id("message-"), patience=SOON)
+
+
+async def test_what_is_queued_is_not_refused(gateway_bus: Bus, shallow: Depth, turn: str) -> None:
+    """A turn that is sent again, since its answer was lost, is found queued in a full queue too."""
+    await enqueue(gateway_bus, turn)
+    assert await fill(gateway_bus, DEFAULT_TENANT) == shallow.per_subject - 1
+    await enqueue(gateway_bus, turn)
+    with pytest.raises(QueueFullError):
+        await enqueue(gateway_bus, turn, f"{turn}-again")
+
+
+async def test_room_is_made_by_what_ends(gateway_bus: Bus, queue: WorkQueue, shallow: Depth) -> None:
+    """A turn that runs takes its place until it is acknowledged; then there is room for one more."""
+    assert await fill(gateway_bus, DEFAULT_TENANT) == shallow.per_subject
+    delivery = await take(queue)
+    assert await fill(gateway_bus, DEFAULT_TENANT) == 0
+    await delivery.ack()
+    queue.release()
+    assert await fill(gateway_bus, DEFAULT_TENANT) == 1

@@ -11,7 +11,8 @@ import pytest
 from support.site import HANG, Page, Site, head, page, redirect, serve_site
 
 from turnstream.errors import FetchError
-from turnstream.fetch import REDIRECTS_LIMIT, URL_LIMIT, Fetcher, Lookup, look_up
+from turnstream.fetch import REDIRECTS_LIMIT, Fetcher
+from turnstream.guard import URL_LIMIT, Lookup, look_up
 from turnstream.media import Media
 from turnstream.settings import FetchSettings
 

@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from support.infrastructure import Infrastructure
+from turnstream.secrets import new_key
 from turnstream_local.child import Child, Program
 from turnstream_local.layout import DataDirectory
 from turnstream_local.ports import free_port
@@ -35,6 +37,7 @@ class Deployment:
         self._data = DataDirectory(infrastructure.folder)
         self.children: list[Child] = []
         self.model_url = ""
+        self.secrets_key = new_key()
 
     async def start_model(self) -> None:
         """Start the stand-in model."""
@@ -42,6 +45,15 @@ class Deployment:
         command = (sys.executable, "-m", "turnstream_local.stand_in", "--port", str(port))
         await self.start(Child(Program("stand-in", command, os.environ), self._data, answers_http(port, "/health")))
         self.model_url = f"http://127.0.0.1:{port}"
+
+    async def start_tools(self) -> str:
+        """Start an MCP server with tools that remember what they did; return its address."""
+        port = free_port()
+        command = (sys.executable, "-m", "support.mcp_server", "--port", str(port))
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        name = f"tools-{len(self.children)}"
+        await self.start(Child(Program(name, command, environment), self._data, answers_http(port, "/health")))
+        return f"http://127.0.0.1:{port}"
 
     async def gateway(self, **settings: str) -> Gateway:
         """Start a gateway."""
@@ -60,6 +72,11 @@ class Deployment:
         child = self._child("worker", {**stack, **settings})
         await self.start(child)
         return child
+
+    @property
+    def workers(self) -> list[Child]:
+        """The workers that were started, the dead ones too."""
+        return [child for child in self.children if child.name.startswith("worker")]
 
     async def script(self, match: str, *replies: dict[str, Any]) -> None:
         """Say what the model answers to user texts that hold `match`."""
@@ -82,6 +99,7 @@ class Deployment:
             **os.environ,
             "TURNSTREAM_NATS_URL": self.infrastructure.nats_url(service),
             "TURNSTREAM_POSTGRES_DSN": self.infrastructure.dsn,
+            "TURNSTREAM_SECRETS_KEY": self.secrets_key,
             **QUICK,
             **settings,
         }

@@ -19,7 +19,19 @@ TEXTS = {
     "response.reasoning_summary_text": ("summary", "text"),
 }
 PARTS = {"response.content_part": "content", "response.reasoning_summary_part": "summary"}
-CALLS = {"response.function_call_arguments": "arguments", "response.custom_tool_call_input": "input"}
+CALLS = {
+    "response.function_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+    "response.mcp_call_arguments": "arguments",
+}
+CALLED = {"function_call", "custom_tool_call", "mcp_call"}
+# By the types of what Turnstream runs itself: the states that it goes through, and those that it may end in.
+STATES = {
+    "mcp_list_tools": (("in_progress",), {"completed", "failed"}),
+    "mcp_call": (("in_progress",), {"completed", "failed"}),
+    "web_search_call": (("in_progress", "searching"), {"completed"}),
+}
+RUNS = {f"response.{kind}" for kind in STATES}
 
 
 def disorder(events: list[Event]) -> list[str]:
@@ -46,6 +58,7 @@ class _Item:
     index: int
     parts: dict[tuple[str, int], _Text] = field(default_factory=dict)
     call: _Text = field(default_factory=_Text)
+    states: list[str] = field(default_factory=list)
     done: dict[str, Any] | None = None
 
 
@@ -81,9 +94,8 @@ class _Reading:
         elif beginning in TEXTS:
             within, name = TEXTS[beginning]
             self._read_text(self._part(within, event), ending, name, event)
-        elif beginning in CALLS:
-            item = self._item(event)
-            self._read_text(item.call if item else None, ending, CALLS[beginning], event)
+        elif beginning in RUNS or beginning in CALLS:
+            self._read_call(beginning, ending, event)
         else:
             self._expect(kind in BEGINNING, f"{kind} is not known")
 
@@ -140,8 +152,12 @@ class _Reading:
             for index, part in enumerate(whole.get(within, ())):
                 said = item.parts.get((within, index), _Text()).whole
                 self._expect(said in (part.get("text"), part.get("refusal")), f"{within}[{index}] says something else")
+        if whole["type"] in STATES:
+            first, last = STATES[whole["type"]]
+            in_order = (*first,) == (*item.states[:-1],) and item.states[-1] in last
+            self._expect(in_order, f"the states are {item.states}")
         for name in CALLS.values():
-            if name in whole:
+            if whole["type"] in CALLED and name in whole:
                 self._expect(whole[name] == item.call.whole, f"the {name} are others")
 
     def _item(self, event: Event) -> _Item | None:
@@ -152,6 +168,13 @@ class _Reading:
             return None
         self._expect(item.index == event["output_index"], f"the output_index is {event['output_index']}")
         return item
+
+    def _read_call(self, beginning: str, ending: str, event: Event) -> None:
+        item = self._item(event)
+        if item and beginning in RUNS:
+            item.states.append(ending)
+        elif item:
+            self._read_text(item.call, ending, CALLS[beginning], event)
 
     # Parts and texts
 

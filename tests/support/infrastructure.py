@@ -1,11 +1,11 @@
 """The seam where tests get their NATS and Postgres: another provider needs to offer no more than this."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from shutil import rmtree
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncpg
 import nats
@@ -38,8 +38,9 @@ class Server(Protocol):
 class Infrastructure:
     """A provisioned NATS and Postgres."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ack_wait: float = ACK_WAIT) -> None:
         self.folder = folder  # for the logs of what runs on it
+        self._ack_wait = ack_wait  # seconds
         self._nats = NatsServer(folder)
         self._postgres = Postgres(folder)
 
@@ -62,10 +63,22 @@ class Infrastructure:
         """Return the NATS server's URL with the user of a service."""
         return self._nats.url_for(service)
 
+    async def provision(self, *, queue_depth_per_tenant: int = 1000, queue_depth: int = 20_000) -> None:
+        """Take the provisioning step, with a queue of this depth."""
+        settings = ProvisionSettings(
+            nats_url=self.nats_url("provision"),
+            postgres_dsn=self.dsn,
+            ack_wait=self._ack_wait,
+            queue_depth_per_tenant=queue_depth_per_tenant,
+            queue_depth=queue_depth,
+        )
+        await provision(settings, asyncio.Event())
+
     async def expire(self, turn: str, *, keep: int) -> None:
-        """Let a turn be an hour older, and its log lose all but its last `keep` batches, as if by age."""
+        """Let a turn's log lose all but its last `keep` batches, as if by age."""
         connection = await asyncpg.connect(self.dsn)
-        await connection.execute("UPDATE turns SET completed_at = completed_at - interval '1 hour' WHERE id = $1", turn)
+        while await connection.fetchval("SELECT turn FROM open_turns WHERE turn = $1", turn):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # a turn that has just ended is closed a moment later
         await connection.close()
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}", keep=keep)
@@ -82,31 +95,41 @@ class Infrastructure:
         rmtree(self._nats.store)
         await self._nats.start()
 
-    async def provision(self) -> None:
-        """Run the provisioning step."""
-        settings = ProvisionSettings(nats_url=self.nats_url("provision"), postgres_dsn=self.dsn, ack_wait=ACK_WAIT)
-        await provision(settings, asyncio.Event())
-
     async def forget_run(self, turn: str) -> None:
         """Make a turn as if its gateway had died between storing and queueing it."""
         connection = await asyncpg.connect(self.dsn)
         await connection.execute(
-            "UPDATE turns SET status = 'queued', attempt = 0, output = NULL, completed_at = NULL WHERE id = $1", turn
+            "UPDATE turns SET status = 'queued', output = NULL, completed_at = NULL WHERE id = $1", turn
         )
+        await connection.execute("DELETE FROM open_turns WHERE turn = $1", turn)
+        await connection.execute("INSERT INTO open_turns (turn, tenant) VALUES ($1, 'default')", turn)
         await connection.close()
         client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().purge_stream("EVENTS", subject=f"events.default.{turn}")
-        # A queue that is made anew has not seen the turn's message id.
+        await client.close()
+        await self.lose_queue()  # one that is made anew has not seen the turn's message id
+
+    async def lose_queue(self) -> None:
+        """Make the queue of turns anew, as if its server had lost its disk."""
+        client = await nats.connect(self.nats_url("provision"))
         await client.jetstream().delete_stream("TURNS")
         await client.close()
         await self.provision()
 
+    async def open_turns(self) -> dict[str, Mapping[str, Any]]:
+        """Return what changes of the turns that are open, by their ids."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return {row["turn"]: dict(row) for row in await connection.fetch("SELECT * FROM open_turns")}
+        finally:
+            await connection.close()
+
 
 @asynccontextmanager
-async def embedded() -> AsyncIterator[Infrastructure]:
+async def embedded(ack_wait: float = ACK_WAIT) -> AsyncIterator[Infrastructure]:
     """Run both as processes from their PyPI packages."""
     with temporary_data_directory() as folder:
-        infrastructure = Infrastructure(folder)
+        infrastructure = Infrastructure(folder, ack_wait)
         await asyncio.gather(infrastructure.nats.start(), infrastructure.postgres.start())
         try:
             await infrastructure.provision()

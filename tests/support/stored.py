@@ -36,7 +36,16 @@ async def claim(store: Store, turn: Turn, owner: str = "a", lease: float = LEASE
 async def run(store: Store, *texts: str, status: Any = "completed", **refers_to: Any) -> Turn:
     """Accept, claim and finish a turn that answers `re: <text>` to each of `texts`."""
     turn = await claim(store, await accept(store, *texts, **refers_to))
-    return await store.finish(turn, Outcome(status, [item(f"re: {text}", turn.id) for text in texts]))
+    return await finish(store, turn, *(f"re: {text}" for text in texts), status=status)
+
+
+async def finish(store: Store, turn: Turn, *texts: str, status: Any = "completed") -> Turn:
+    """Finish and close a turn that was claimed, with answers that say `texts`."""
+    await store.finish(turn, Outcome(status, [item(text, turn.id) for text in texts]))
+    await store.close([turn.id])
+    ended = await store.turn(turn.tenant, turn.id)
+    assert ended is not None
+    return ended
 
 
 async def conversation(store: Store, tenant: str = TENANT) -> str:

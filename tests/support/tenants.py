@@ -67,16 +67,16 @@ class Tenant:
         return [(await self.http.get(path)).raise_for_status().json() for path in paths]
 
 
-def make_tenant(infrastructure: Infrastructure, gateway: Gateway) -> Tenant:
-    """Return a new tenant, who has nothing yet."""
+def make_tenant(infrastructure: Infrastructure, gateway: Gateway, *options: str) -> Tenant:
+    """Return a new tenant, who has nothing yet but a key that was made with these options."""
     name = new_id("t-")
-    _, key = make_key(infrastructure, name)
+    _, key = make_key(infrastructure, name, *options)
     return Tenant(name, key, client(gateway, key), new_id("secret-"))
 
 
-def make_key(infrastructure: Infrastructure, tenant: str) -> tuple[str, str]:
+def make_key(infrastructure: Infrastructure, tenant: str, *options: str) -> tuple[str, str]:
     """Make a key as an operator of a cluster does; return its id and itself."""
-    done = keys_command(infrastructure, "create", tenant)
+    done = keys_command(infrastructure, "create", tenant, *options)
     [key_id] = re.findall(r"key_\w+", done.stderr)
     return key_id, done.stdout.strip()
 

@@ -26,6 +26,8 @@ def a_turn(attempt: int = 1) -> Turn:
         attempt=attempt,
         handovers=0,
         stored=True,
+        kept=False,
+        secrets=None,
         service_tier=None,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         completed_at=None,

@@ -9,8 +9,8 @@ from support.turns import a_turn
 
 from turnstream.errors import ModelError
 from turnstream.memory import MemoryBus
-from turnstream.turns import Item, Outcome
-from turnstream_worker.answer import CALLS_LIMIT, Answer
+from turnstream.turns import Item
+from turnstream_worker.answer import CALLS_LIMIT, Answer, client_call
 from turnstream_worker.chat_stream import Chunk
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.log_state import LogState
@@ -26,24 +26,26 @@ class Read:
     """An answer that was read, and what it came to."""
 
     answer: Answer
-    outcome: Outcome
+    output: list[Item]
 
     @property
     def items(self) -> list[Item]:
         """Its items, without their ids."""
-        return [{name: value for name, value in item.items() if name != "id"} for item in self.outcome.output]
+        return [{name: value for name, value in item.items() if name != "id"} for item in self.output]
 
 
 async def read(*chunks: Chunk, limit: int = 1000, **asked: Any) -> Read:
     """Read an answer to a request that asks for this."""
     log = EventLog(MemoryBus(), a_turn())
-    answer = Answer({"model": "m", **asked}, Output("resp_1", log, LogState()), limit=limit)
+    output = Output("resp_1", log, LogState())
+    answer = Answer({"model": "m", **asked}, output, limit=limit)
     for chunk in chunks:
         answer.think(chunk)
         answer.read(chunk)
-    outcome = answer.outcome()
+    answer.end()
     await log.flush()
-    return Read(answer, outcome)
+    calls = [client_call(call, call.name == "g", "resp_1") for call in answer.calls]
+    return Read(answer, [*output.items, *calls])
 
 
 def message(text: str, status: str = "completed", logprobs: list[Any] | None = None) -> Item:
@@ -74,7 +76,7 @@ async def test_text() -> None:
     """The chunks of a text are one message."""
     answer = await read(delta(role="assistant", content=""), said("he"), said("llo"), finished())
     assert answer.items == [message("hello")]
-    assert answer.outcome == Outcome("completed", answer.outcome.output)
+    assert answer.answer.reason is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ async def test_chunk_that_says_nothing(empty: Chunk) -> None:
 
 async def test_nothing_was_said() -> None:
     """An answer of nothing has no items, and is completed."""
-    assert (await read(finished())).outcome == Outcome("completed", [])
+    assert (await read(finished())).items == []
 
 
 async def test_refusal() -> None:
@@ -106,20 +108,20 @@ async def test_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "status", "details"),
+    ("finish", "status", "reason"),
     [
         ("stop", "completed", None),
         ("tool_calls", "completed", None),
         ("what a provider makes up", "completed", None),
-        ("length", "incomplete", {"reason": "max_output_tokens"}),
-        ("content_filter", "incomplete", {"reason": "content_filter"}),
+        ("length", "incomplete", "max_output_tokens"),
+        ("content_filter", "incomplete", "content_filter"),
     ],
 )
-async def test_reason_to_finish(finish: str, status: str, details: dict[str, Any] | None) -> None:
+async def test_reason_to_finish(finish: str, status: str, reason: str | None) -> None:
     """An answer that was cut off is incomplete and says why, wherever in the stream the reason came."""
     for chunks in ([said("hi"), finished(finish)], [delta(finish, content="hi"), used(1), delta()]):
         answer = await read(*chunks)
-        assert (answer.outcome.status, answer.outcome.incomplete) == (status, details)
+        assert answer.answer.reason == reason
         assert answer.items == [message("hi", status)]
 
 
@@ -127,8 +129,8 @@ async def test_usage_and_tier() -> None:
     """What the provider says last of its tokens counts, and the tier that it ran the request in is kept."""
     answer = await read({**said("he"), "service_tier": "flex", **used(5, 1)}, said("llo"), used(5, 2))
     assert answer.answer.usage == {"prompt_tokens": 5, "completion_tokens": 2}
-    assert answer.outcome.service_tier == "flex"
-    assert (await read(said("hi"))).outcome.service_tier is None
+    assert answer.answer.service_tier == "flex"
+    assert (await read(said("hi"))).answer.service_tier is None
 
 
 # Reasoning
@@ -307,6 +309,5 @@ async def test_full(fill: Any) -> None:
     assert not (await read(fill("x" * 10), limit=10)).answer.full
     answer = await read(fill("x" * 10), fill("x"), finished(), limit=10)
     assert answer.answer.full
-    assert answer.outcome.status == "incomplete"
-    assert answer.outcome.incomplete == {"reason": "max_output_tokens"}
+    assert answer.answer.reason == "max_output_tokens"
     assert [item for item in answer.items if item["type"] == "function_call"] == []

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from turnstream.errors import StoreUnavailableError
-from turnstream.keys import Keys, digest
+from turnstream.keys import Caller, Keys, digest
 from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.tenants import Tenant
@@ -22,11 +22,11 @@ class Table(Keys):
     def __init__(self, *, away: bool = False) -> None:
         self._away = away
 
-    async def tenants(self) -> dict[bytes, str]:
-        """Return the key's tenant."""
+    async def callers(self) -> dict[bytes, Caller]:
+        """Return whose the key is."""
         if self._away:
             raise StoreUnavailableError("away")
-        return {digest(KEY.encode()): "acme"}
+        return {digest(KEY.encode()): Caller("acme", admin=False)}
 
 
 def client(*, away: bool = False) -> httpx.AsyncClient:

@@ -178,8 +178,8 @@ def test_report_shows_both_systems_and_can_be_json() -> None:
         "llama-stack": {BUSY.name: measured(rate=10, system_ms=30, first_token=15)},
     }
     judged = goals(results)
-    shown = text(results, judged)
+    shown = text(results, None, judged)
     assert "5.0 times" in shown
     assert "MISSED" not in shown
-    written = json.loads(json.dumps(document(results, judged, quick=True)))
+    written = json.loads(json.dumps(document(results, None, judged, quick=True)))
     assert written["results"]["turnstream"][BUSY.name]["turns_per_second"] == pytest.approx(50)

@@ -17,8 +17,10 @@ from support.specification import FILE as SPECIFICATION
 
 import turnstream_gateway
 from turnstream import errors, store
+from turnstream.provision import ProvisionSettings
 from turnstream_gateway import (
     bodies,
+    disconnects,
     failures,
     http_protocol,
     items,
@@ -26,8 +28,11 @@ from turnstream_gateway import (
     prompt_reference,
     prompt_requests,
     prompts,
+    provider_data,
     questions,
     requests,
+    server_tools,
+    tool_items,
     tools,
 )
 from turnstream_gateway.requests import INSTEAD, REFUSED, CreateResponse
@@ -35,7 +40,7 @@ from turnstream_gateway.resource_events import StreamEvent
 from turnstream_gateway.resource_items import ItemResource
 from turnstream_gateway.settings import GatewaySettings
 from turnstream_worker import answer
-from turnstream_worker.output import CALLS, NEW_ITEMS
+from turnstream_worker.output import CALLS, NEW_ITEMS, TOOL_EVENTS
 from turnstream_worker.parts import PART_KINDS
 from turnstream_worker.settings import WorkerSettings
 
@@ -87,11 +92,16 @@ def test_parameters_of_the_specification() -> None:
 
 def test_items() -> None:
     """The table of items has every type that is taken or made."""
-    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, "compaction"}
+    taken, made = types_in(items.InputItem), {*NEW_ITEMS, *CALLS, *TOOL_EVENTS, "mcp_approval_request", "compaction"}
     assert types_in(ItemResource) == (taken | made) - {"item_reference"}
     assert {(kind, takes == "yes", makes == "yes") for kind, takes, makes, _ in rows("items")} == {
         (kind, kind in taken, kind in made) for kind in taken | made
     }
+
+
+def test_server_tools() -> None:
+    """The table of what a client says of an MCP server has every field of it."""
+    assert ["type", *names("server tools")] == list(server_tools.McpTool.model_fields)
 
 
 def test_parts() -> None:
@@ -198,6 +208,21 @@ LIMITS: dict[str, tuple[ModuleType | type[BaseSettings], str]] = {
     "variables of a prompt": (prompt_reference, "VARIABLES_LIMIT"),
     "characters of a prompt's template": (prompt_requests, "TEMPLATE_LIMIT"),
     "characters of a prompt with its values": (prompt, "RENDERED_LIMIT"),
+    "tools of an MCP server that a list names": (server_tools, "NAMES_LIMIT"),
+    "headers for an MCP server": (server_tools, "HEADERS_LIMIT"),
+    "characters of such a header, and of an authorization": (server_tools, "HEADER_VALUE_LIMIT"),
+    "bytes of a request's headers and authorizations for tools, with the provider data": (questions, "SECRETS_LIMIT"),
+    "bytes of `X-LlamaStack-Provider-Data`": (provider_data, "PROVIDER_DATA_LIMIT"),
+    "domains that a search may be held to": (server_tools, "DOMAINS_LIMIT"),
+    "tools, results or sources that an item may list": (tool_items, "LISTED_LIMIT"),
+    "max_attempts": (GatewaySettings, "max_attempts_limit"),
+    "deadline": (GatewaySettings, "deadline_limit"),
+    "grace": (GatewaySettings, "grace_limit"),
+    "disconnect_grace": (GatewaySettings, "disconnect_grace_limit"),
+    "readers that a gateway waits for at a time": (disconnects, "WAITS_LIMIT"),
+    "turns of a conversation that have not ended, ahead of another": (store, "LINE_LIMIT"),
+    "turns of a tenant that are queued or running": (ProvisionSettings, "queue_depth_per_tenant"),
+    "turns of all tenants that are": (ProvisionSettings, "queue_depth"),
     "seconds a client's own retry joins what it began": (GatewaySettings, "retry_window"),
 }
 

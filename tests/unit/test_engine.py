@@ -1,25 +1,30 @@
 """The turn engine, with a model in memory: what it is asked, when it is asked again, and what becomes of its answer."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, delta, finished, piece, said, thought, used
 from support.turns import a_turn, events_of
 
 from turnstream.errors import ModelError
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
-from turnstream_worker import engine as engine_module
+from turnstream_worker import model_calls
 from turnstream_worker.attachments import Attachments
-from turnstream_worker.engine import BYTES_A_TOKEN, TRUNCATIONS, Engine, since_compaction
+from turnstream_worker.engine import BYTES_A_TOKEN, Engine, since_compaction
 from turnstream_worker.event_log import EventLog
+from turnstream_worker.journal import Journal
 from turnstream_worker.log_state import LogState
 from turnstream_worker.messages import SUMMARY
+from turnstream_worker.model_calls import TRUNCATIONS, ModelCalls
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.summary import COMPACTION, THOUGHTS
+from turnstream_worker.toolboxes import Toolboxes
 
 SEALING = Sealing(b"k" * 32)
 ANSWER: Script = [said("hi"), finished(), used(5, 1)]
@@ -47,10 +52,18 @@ class Shouted:
         return [message(item["role"], text + mark) for item, text, mark in zip(items, texts, marks, strict=True)]
 
 
+class NoTools:
+    """Toolboxes of turns that ask for none."""
+
+    async def open(self, *_: object) -> dict[str, Any]:
+        """Return an empty one."""
+        return {}
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make no pause between two tries, but for what a provider asks for."""
-    monkeypatch.setattr(engine_module, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(model_calls, "FIRST_PAUSE", 0)
 
 
 @dataclass
@@ -70,12 +83,14 @@ def engine(stack: ScriptedStack, attachments: object = None, **settings: Any) ->
     """Return an engine on a stack."""
     where = {"nats_url": "nats://unused", "postgres_dsn": "postgresql://unused"}
     resolving = cast("Attachments", attachments or Unattached())
-    return Engine(stack, resolving, SEALING, WorkerSettings.model_validate({**where, **settings}))
+    read = WorkerSettings.model_validate({**where, **settings})
+    return Engine(ModelCalls(stack, SEALING, read), resolving, cast("Toolboxes", NoTools()), read)
 
 
 def turn(given: list[Item] | None = None, **asked: Any) -> Turn:
     """Make a turn that asks for this."""
-    return replace(a_turn(), input=given or [message("user", "hello")], request={"model": "m", **asked})
+    given = given or [message("user", "hello")]
+    return replace(a_turn(), input=given, request={"model": "m", **asked}, created_at=datetime.now(UTC))
 
 
 async def run(on: Engine, history: list[Item] | None = None, given: list[Item] | None = None, **asked: Any) -> Run:
@@ -83,7 +98,9 @@ async def run(on: Engine, history: list[Item] | None = None, given: list[Item] |
     bus, asking = MemoryBus(), turn(given, **asked)
     log = EventLog(bus, asking)
     try:
-        outcome = await on.run(asking, history or [], Output(asking.id, log, LogState()))
+        output, journal = Output(asking.id, log, LogState()), Journal(KeptSteps(), asking)
+        outcome = await on.run(asking, history or [], output, journal, lambda: False)
+        assert outcome is not None
     finally:
         await log.flush()
     return Run(outcome, await events_of(bus))

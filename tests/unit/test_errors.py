@@ -111,16 +111,24 @@ def test_api_errors_have_the_statuses_that_are_drawn() -> None:
     assert drawn == {name: error.status for name, error in answers.items() if error is not ApiError}
     for error in answers.values():
         kind = "invalid_request_error" if error.status < 500 else "server_error"
+        kind = "rate_limit_error" if error.status == 429 else kind
         body = {"message": "No.", "type": kind, "code": "c", "param": "p"}
         assert error("No.", code="c", param="p").body() == {"error": body}
 
 
 def test_answers_say_whether_to_try_again() -> None:
-    """Only the answer that invites another try says when, and the one that clients would try again forbids it."""
+    """Only the answers that invite another try say when, and those that clients would try again forbid it."""
     answers = [error for _, error in classes(errors) if issubclass(error, ApiError)]
     told = ("retry-after", "x-should-retry")
     headers = {error.__name__: error.headers for error in answers if any(name in error.headers for name in told)}
-    assert headers == {"UnavailableError": {"retry-after": "1"}, "ConflictError": {"x-should-retry": "false"}}
+    in_vain = {"x-should-retry": "false"}
+    again = {"retry-after": "1"}
+    assert headers == {
+        "UnavailableError": again,
+        "RateLimitError": again,
+        "ConflictError": in_vain,
+        "NotConfiguredError": in_vain,
+    }
 
 
 @pytest.mark.parametrize(

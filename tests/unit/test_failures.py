@@ -73,7 +73,7 @@ def user(*content: Any) -> list[dict[str, Any]]:
         ({"input": user(TEXT, {"type": "song"})}, "input[0].content[1]"),
         ({"input": user({"type": "input_file"})}, "input[0].content[0]"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]}, "input[0].output"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "code_interpreter"}]}, "tools[0]"),
         ({"tools": [{"type": "function", "name": "no.dots"}]}, "tools[0].name"),
         ({"text": {"format": {"type": "text"}, "verbosity": "huge"}}, "text.verbosity"),
         ({"metadata": {"k": 1}}, "metadata.k"),

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from turnstream.ids import new_id, owner_of
 from turnstream_gateway.items import PARTS_LIMIT, InputItem, ItemReference
+from turnstream_gateway.tool_items import LISTED_LIMIT
 
 type Item = dict[str, Any]
 
@@ -47,6 +48,28 @@ CUSTOM_CALL = {"type": "custom_tool_call", "call_id": "call_1", "name": "g", "in
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "sunny", "status": "completed"}
 CUSTOM_OUTPUT = {**OUTPUT, "type": "custom_tool_call_output"}
 COMPACTION = {"type": "compaction", "encrypted_content": "ts1.x"}
+LISTED = {"name": "search.all", "description": None, "input_schema": {"type": "object", "x": None}, "annotations": None}
+LIST = {"type": "mcp_list_tools", "server_label": "wiki", "tools": [LISTED], "error": None}
+WANTED = {"server_label": "wiki", "name": "search.all", "arguments": "{}"}
+REQUEST = {"type": "mcp_approval_request", **WANTED}
+RESPONSE = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True, "reason": None}
+MCP_CALL = {
+    "type": "mcp_call",
+    **WANTED,
+    "output": "found",
+    "error": None,
+    "approval_request_id": None,
+    "status": "completed",
+}
+MCP_FAILURE = {**MCP_CALL, "output": None, "status": "failed"}
+PAGE = {"type": "url", "url": "https://example.com"}
+RESULT = {"url": "https://example.com", "title": "A", "snippet": "a"}
+SEARCH = {
+    "type": "web_search_call",
+    "status": "completed",
+    "action": {"type": "search", "query": "a", "queries": ["a"], "sources": [PAGE]},
+    "results": [RESULT],
+}
 # Every kind of item, in its canonical form.
 CANONICAL = [
     message("user", TEXT, IMAGE, FILE, VIDEO),
@@ -65,6 +88,23 @@ CANONICAL = [
     CUSTOM_CALL,
     CUSTOM_OUTPUT,
     COMPACTION,
+    LIST,
+    {**LIST, "tools": [], "error": "away"},
+    MCP_CALL,
+    {**MCP_CALL, "approval_request_id": "mcpr_1"},
+    {**MCP_FAILURE, "error": "away"},
+    {**MCP_FAILURE, "error": {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": "no"}]}},
+    {**MCP_FAILURE, "error": {"type": "mcp_protocol_error", "code": -32602, "message": "no"}},
+    {**MCP_FAILURE, "error": {"type": "http_error", "code": 500, "message": "no"}},
+    REQUEST,
+    RESPONSE,
+    {**RESPONSE, "approve": False, "reason": "too dear"},
+    SEARCH,
+    {**SEARCH, "results": [RESULT, {"text": "a page and another"}]},
+    {"type": "web_search_call", "status": "failed", "action": {"type": "search"}, "error": "away"},
+    {"type": "web_search_call", "status": "completed", "action": {"type": "open_page"}},
+    {"type": "web_search_call", "status": "completed", "action": {**PAGE, "type": "find_in_page", "pattern": "a"}},
+    {"type": "web_search_call", "status": "completed"},
 ]
 
 
@@ -80,7 +120,7 @@ def test_nulls_are_left_out(item: Item) -> None:
     """A null stands for a field that was left out, since SDKs send items back with all the fields that they know."""
     assert stored({**item, "id": None}) == item
     optional = {"status": None, "phase": None} if item.get("role") == "assistant" else {"status": None}
-    if item["type"] != "compaction" and item["status"] == "completed":
+    if item.get("status") == "completed":
         assert stored({**item, **optional}) == item
 
 
@@ -143,6 +183,11 @@ def test_items_get_ids_of_their_own(item: Item) -> None:
         (CUSTOM_CALL, "ctc_"),
         (CUSTOM_OUTPUT, "ctco_"),
         (COMPACTION, "cmp_"),
+        (LIST, "mcpl_"),
+        (MCP_CALL, "mcp_"),
+        (REQUEST, "mcpr_"),
+        (RESPONSE, "mcpa_"),
+        (SEARCH, "ws_"),
     ],
 )
 def test_prefixes(item: Item, prefix: str) -> None:
@@ -167,8 +212,25 @@ REFUSED: list[Any] = [
     {},
     {"type": 5},
     {"type": "song"},
-    {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+    {"type": "file_search_call", "id": "fs_1", "status": "completed"},
     {"type": ["message"], "role": "user", "content": "x"},
+    # Of a server's tools
+    {**LIST, "tools": None},
+    {**LIST, "tools": [{"name": "x"}]},
+    {**LIST, "tools": [LISTED] * (LISTED_LIMIT + 1)},
+    {**LIST, "server_label": "no blanks"},
+    {**MCP_CALL, "status": "done"},
+    {**MCP_CALL, "arguments": {}},
+    {**MCP_CALL, "error": {"type": "song"}},
+    {**REQUEST, "name": ""},
+    {**REQUEST, "status": "completed"},
+    {**RESPONSE, "approve": "yes"},
+    {**RESPONSE, "approval_request_id": "no.dots"},
+    {"type": "mcp_approval_response", "approve": True},
+    {**SEARCH, "action": {"type": "sing"}},
+    {**SEARCH, "action": {"type": "find_in_page", "pattern": "a"}},
+    {**SEARCH, "results": [{"url": "https://example.com"}]},
+    {**SEARCH, "results": [RESULT] * (LISTED_LIMIT + 1)},
     # Messages
     {"role": "user"},
     {"content": "x"},

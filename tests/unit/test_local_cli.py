@@ -28,6 +28,11 @@ from turnstream_local.turn_client import Turn
         ["keys", "create", "acme", "--name", "a\nb"],
         ["keys", "create", "acme", "--name", "a" * 65],
         ["keys", "revoke"],
+        ["dead-letters"],
+        ["dead-letters", "show"],
+        ["dead-letters", "list", "--limit", "many"],
+        ["dead-letters", "list", "--url", "127.0.0.1:8321"],
+        ["dead-letters", "list", "--url", "ftp://gateway"],
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,10 @@ class RecordingBus(MemoryBus):
         return {number for stored in self.kept() for number in range(stored.batch.first, stored.batch.next)}
 
 
+async def _never() -> bool:
+    return False
+
+
 @dataclass
 class Reader:
     """A client: what it has got, over all its connections, and how that ended."""
@@ -112,7 +116,7 @@ class Reader:
 
     async def _read(self, *, new: bool) -> None:
         self.came_back = bool(self.lines)
-        async with Relay(self.bus, "default", "resp_1", keepalive=KEEPALIVE) as relay:
+        async with Relay(self.bus, "default", "resp_1", keepalive=KEEPALIVE, closed=_never) as relay:
             async for lines in relay.lines(len(self.lines) - 1, new=new):
                 self.lines += lines
                 await self.reads.wait()

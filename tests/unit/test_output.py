@@ -8,6 +8,7 @@ import pytest
 from support.turns import SUBJECT, a_turn, events_of
 
 from turnstream.events import Batch, encode
+from turnstream.ids import item_id
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item
 from turnstream_worker.event_log import WAITING_BYTES, EventLog
@@ -83,23 +84,31 @@ def tokens(output: Output) -> None:
 
 
 def close(status: str = "completed", **fields: Any) -> Step:
-    """Close the open item."""
-    return lambda output: output.close_item(status, **fields)
+    """End the open item, and say so as it is done once it is stored."""
+
+    def step(output: Output) -> None:
+        output.hold_item(status, **fields)
+        output.announce(output.items)
+
+    return step
 
 
 def call(output: Output) -> None:
     """Call a function."""
-    output.add("function_call", "fc_", call_id="call_1", name="f", arguments='{"a": 1}', status="completed")
+    made = {"call_id": "call_1", "name": "f", "arguments": '{"a": 1}', "status": "completed"}
+    output.items.append({"type": "function_call", "id": item_id("fc_", "resp_1"), **made})
 
 
 def custom_call(output: Output) -> None:
     """Call a custom tool."""
-    output.add("custom_tool_call", "ctc_", call_id="call_2", name="g", input="x = 1", status="completed")
+    made = {"call_id": "call_2", "name": "g", "input": "x = 1", "status": "completed"}
+    output.items.append({"type": "custom_tool_call", "id": item_id("ctc_", "resp_1"), **made})
 
 
 def compaction(output: Output) -> None:
     """Say that what came before was summed up."""
-    output.put("compaction", "cmp_", encrypted_content="ts1.x")
+    output.items.append({"type": "compaction", "id": item_id("cmp_", "resp_1"), "encrypted_content": "ts1.x"})
+    output.announce(output.items)
 
 
 def announce(*items: Item) -> Step:
@@ -394,7 +403,7 @@ async def test_written() -> None:
     assert output.written == "hm, well"
     text("output_text", "hello")(output)
     assert output.written == "hello"
-    output.close_item("completed")
+    output.close_item()
     assert output.written == ""
     await log.flush()
 

@@ -24,6 +24,15 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "CATCH_UP_PAUSE", 0)
 
 
+def _always(closed: bool) -> Callable[[], Awaitable[bool]]:
+    """Say whether a turn is closed."""
+
+    async def answer() -> bool:
+        return closed
+
+    return answer
+
+
 class Writer:
     """A turn's log as a test writes it."""
 
@@ -71,7 +80,7 @@ class Writer:
 
     def relay(self, keepalive: float = NEVER, *, closed: bool = False) -> Relay:
         """Return a reader."""
-        return Relay(self.bus, "default", "resp_1", keepalive=keepalive, closed=closed)
+        return Relay(self.bus, "default", "resp_1", keepalive=keepalive, closed=_always(closed))
 
 
 def numbers(lines: list[bytes]) -> list[int]:

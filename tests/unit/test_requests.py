@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from turnstream.errors import InvalidRequestError
+from turnstream_gateway.limits import LIMITED, check_limits
 from turnstream_gateway.requests import (
     INSTEAD,
     ITEMS_LIMIT,
@@ -18,6 +19,7 @@ from turnstream_gateway.requests import (
     Question,
     UpdateConversation,
 )
+from turnstream_gateway.settings import GatewaySettings
 
 TOOL = {"type": "function", "name": "weather"}
 USER = {"role": "user", "content": "hello"}
@@ -143,6 +145,10 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any]]] = {
     "max_output_tokens": ([16, 1 << 40], [0, 15, 16.5]),
     "max_tool_calls": ([1, 1000], [0, -1]),
     "max_infer_iters": ([1, 10], [0]),
+    "max_attempts": ([1, 1000], [0, 1.5]),
+    "deadline": ([1, 0.5, 1e9], [0, -1, "soon"]),
+    "grace": ([0, 0.5], [-1]),
+    "on_disconnect": (["continue", "cancel"], ["pause"]),
     "parallel_tool_calls": ([True, False], ["perhaps"]),
     "truncation": (["auto", "disabled"], ["middle"]),
     "service_tier": (["auto", "default", "flex", "scale", "priority"], ["free"]),
@@ -205,7 +211,7 @@ def test_null_is_nothing(name: str) -> None:
         ("prompt", {}),
         ("prompt", {"id": "no.dots"}),
         ("prompt", "pmpt_1"),
-        ("tools", [{"type": "web_search"}]),
+        ("tools", [{"type": "code_interpreter"}]),
         ("text", {"format": {"type": "xml"}}),
         ("text", {"format": {"type": "json_schema", "name": "x"}}),
         ("text", {"format": {"type": "json_schema", "schema": {}}}),
@@ -280,6 +286,59 @@ def test_background_is_stored() -> None:
     """A background response that is not stored could never be read."""
     assert contradiction(background=True, store=False) == ("store", "invalid_value")
     assert kept(background=False, store=False) == {"background": False, "store": False}
+
+
+# Turnstream's own
+
+
+def test_on_busy() -> None:
+    """What a busy conversation means for a turn is said where there is one, and done when it is accepted."""
+    for what in ("enqueue", "reject", "interrupt", "rollback"):
+        body = parsed(on_busy=what, conversation="conv_1")
+        assert (body.on_busy, "on_busy" in body.parameters()) == (what, False)
+        assert contradiction(on_busy=what) == ("on_busy", "invalid_value")
+        assert contradiction(on_busy=what, previous_response_id="resp_1") == ("on_busy", "invalid_value")
+    assert refusal(on_busy="wait", conversation="conv_1")["loc"] == ("on_busy",)
+
+
+def test_disconnect_grace() -> None:
+    """How long a reader is waited for is said where a turn is to end with its readers."""
+    given = {"on_disconnect": "cancel", "disconnect_grace": 0}
+    assert kept(**given) == given
+    for without in ({}, {"on_disconnect": "continue"}):
+        assert contradiction(disconnect_grace=1, **without) == ("disconnect_grace", "invalid_value")
+    assert refusal(**{**given, "disconnect_grace": -1})["loc"] == ("disconnect_grace",)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_background_has_no_reader(stream: bool) -> None:
+    """What goes on in the background cannot end with who reads it."""
+    asked = {"background": True, "stream": stream}
+    assert contradiction(**asked, on_disconnect="cancel") == ("on_disconnect", "invalid_value")
+    assert kept(**asked, on_disconnect="continue") == {"background": True, "on_disconnect": "continue"}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_operators_limits(name: str) -> None:
+    """A request may ask for what the operator allows, and no more; the refusal says how much that is."""
+    settings = GatewaySettings(nats_url="nats://nobody", postgres_dsn="postgresql://nobody")
+    settings = settings.model_copy(update={f"{name}_limit": 7})
+    check_limits(parsed(), settings)
+    check_limits(parsed(on_disconnect="cancel", **{name: 7}), settings)
+    with pytest.raises(InvalidRequestError, match="at most 7") as refused:
+        check_limits(parsed(on_disconnect="cancel", **{name: 8}), settings)
+    assert (refused.value.param, refused.value.code) == (name, "invalid_value")
+
+
+def test_what_is_secret_is_not_kept() -> None:
+    """What is for a tool's server alone is kept apart by the server's label, and nothing of it is kept otherwise."""
+    server = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example"}
+    tools = [{**server, "authorization": "hush"}, {**server, "server_label": "other"}, TOOL]
+    body = parsed(tools=tools, tool_choice={"type": "mcp", "server_label": "wiki"})
+    assert body.secrets == {"wiki": {"authorization": "hush"}}
+    assert "hush" not in repr(body) + str(body.parameters())
+    assert body.parameters()["tool_choice"] == {"type": "mcp", "server_label": "wiki"}
+    assert parsed().secrets == {}
 
 
 # What the API does not know

@@ -135,6 +135,19 @@ async def test_directive_sets_the_tokens_of_one_request(client: httpx.AsyncClien
     assert '"Hi"' in await say(client, user("[stand-in delay_ms=0] Hi"))
 
 
+async def test_directive_sets_the_calls_in_a_row(client: httpx.AsyncClient) -> None:
+    """A directive says how often a tool is called for a message; by the results that stand behind it, it is known."""
+    told: dict[str, Any] = {"role": "tool", "tool_call_id": "c", "content": "done"}
+    messages: list[dict[str, Any]] = [user("[stand-in calls=2] Go")]
+    reasons = []
+    for _ in range(3):
+        body = {"model": "stand-in", "messages": messages, "tools": [tool("look")]}
+        [choice] = (await client.post("/v1/chat/completions", json=body)).json()["choices"]
+        reasons.append(choice["finish_reason"])
+        messages = [*messages, choice["message"], told]
+    assert reasons == ["tool_calls", "tool_calls", "stop"]
+
+
 async def test_directive_behind_the_front_is_text(client: httpx.AsyncClient) -> None:
     """A directive anywhere but in front is quoted as any text."""
     assert "[stand-in tokens=2]" in await say(client, user("What is [stand-in tokens=2]?"))

@@ -5,11 +5,15 @@
     │   ├── ApiError             an answer to a client, with its status
     │   │   ├── InvalidRequestError  400
     │   │   ├── AuthenticationError  401
+    │   │   ├── ForbiddenError       403
     │   │   ├── NotFoundError        404
     │   │   ├── ConflictError        409
     │   │   ├── TooLargeError        413
+    │   │   ├── RateLimitError       429
+    │   │   ├── NotConfiguredError   501
     │   │   └── UnavailableError     503
     │   ├── FencedError          a later attempt owns the turn
+    │   ├── BusyError            too many turns of a conversation have not ended
     │   ├── KeyTakenError        an idempotency key came with another body before
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
@@ -20,9 +24,11 @@
     │   ├── MediaError           an image, a file or a video is of no use
     │   ├── NoKeyError           a gateway that others can reach has no API key
     │   ├── SchemaError          the database lacks what this version needs
+    │   ├── SecretsUnreadableError  no key opens what a client sent along with a turn
     │   └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
+        │   └── QueueFullError       the work queue takes no more for now
         └── StoreUnavailableError
 
 Errors of libraries are mapped to these where the library is imported, and nowhere else.
@@ -82,6 +88,13 @@ class AuthenticationError(ApiError):
     headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}  # RFC 9110, section 11.6.1, requires it
 
 
+class ForbiddenError(ApiError):
+    """The API key is valid, and not for this."""
+
+    status = 403
+    type = "invalid_request_error"
+
+
 class NotFoundError(ApiError):
     """No such thing, or not this tenant's."""
 
@@ -104,6 +117,22 @@ class TooLargeError(ApiError):
     type = "invalid_request_error"
 
 
+class RateLimitError(ApiError):
+    """Too much is under way; nothing was accepted, and the same request may be sent again later."""
+
+    status = 429
+    type = "rate_limit_error"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+
+
+class NotConfiguredError(ApiError):
+    """The operator has not set up what the request needs, and the message says which setting it is."""
+
+    status = 501
+    type = "server_error"
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
+
+
 class UnavailableError(ApiError):
     """Nothing was accepted; the same request may be sent again."""
 
@@ -118,6 +147,10 @@ class FencedError(TerminalError):
     def __init__(self, message: str, *, attempt: int = 0) -> None:
         super().__init__(message)
         self.attempt = attempt
+
+
+class BusyError(TerminalError):
+    """More turns of a conversation have not ended than another one may wait for."""
 
 
 class KeyTakenError(TerminalError):
@@ -154,6 +187,10 @@ class NoKeyError(TerminalError):
 
 class SchemaError(TerminalError):
     """The database lacks what this version needs: the provisioning step has not run."""
+
+
+class SecretsUnreadableError(TerminalError):
+    """No key of this process opens the secrets that a client sent along with a turn."""
 
 
 class FetchError(TerminalError):
@@ -217,6 +254,10 @@ class ModelError(TerminalError):
 
 class BusUnavailableError(RetryableError):
     """NATS did not answer within the time that was given."""
+
+
+class QueueFullError(BusUnavailableError):
+    """NATS did answer: the work queue holds as much as it may, in all or of one tenant."""
 
 
 class StoreUnavailableError(RetryableError):

@@ -1,12 +1,13 @@
 """The bus in memory, for tests: what `Bus` does, in one process and with faults to order.
 
-The contract tests hold it to the real one. It forgets nothing and bounds nothing but a slow reader's tail. Streamed
-answers it has not: they are all about connections that break.
+The contract tests hold it to the real one. It forgets nothing, and bounds nothing but its queue and a slow reader's
+tail. Streamed answers it has not: they are all about connections that break.
 """
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -14,15 +15,17 @@ from typing import Any, Self
 import orjson
 
 from turnstream import subjects
-from turnstream.bus import Bus, Delivery, Stored, Tail, WorkQueue, failures
+from turnstream.bus import Bus, DeadLetters, Delivery, Filed, Stored, Tail, WorkQueue, failures
 from turnstream.bus.bus import HEADER_ROOM
 from turnstream.bus.tail import TAIL_LIMIT
+from turnstream.dead_letter import DeadLetter
 from turnstream.errors import (
     ApiError,
     BusUnavailableError,
     EventTooLargeError,
     FencedError,
     ModelError,
+    QueueFullError,
     TooLargeError,
 )
 from turnstream.events import Batch
@@ -43,13 +46,19 @@ class MemoryBus(Bus):
         self.reachable.set()
         self.appending = asyncio.Semaphore(1000)  # appends that may be in flight
         self.ack_wait = ack_wait  # seconds until a silent delivery comes again
+        self.depth_per_tenant = 1000  # messages that the queue takes of one tenant
+        self.depth = 20_000  # messages that it takes in all
+        self.dead_letters = _MemoryDeadLetters(self)
+        self._queued: list[_Message] = []  # and not settled yet
         self.lanes: dict[str, asyncio.Queue[_Message]] = defaultdict(asyncio.Queue)
         self.tails: dict[str, list[_MemoryTail]] = defaultdict(list)
         self._logs: dict[str, list[Stored]] = defaultdict(list)
         self._sequence = 0  # of the stream that holds all logs
         self._message_ids: set[str] = set()
+        self._deliveries: list[_MemoryDelivery] = []
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._endpoints: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+        self._present: Counter[str] = Counter()
         self._failed = asyncio.Event()
 
     async def close(self) -> None:
@@ -65,13 +74,40 @@ class MemoryBus(Bus):
     async def enqueue(self, tenant: str, turn: str, message_id: str, *, patience: float) -> None:  # noqa: ARG002
         """Queue a turn once for each `message_id`."""
         await self.request()
-        if message_id not in self._message_ids:
-            self._message_ids.add(message_id)
-            self.put(_Message(subjects.turns(tenant).split(".")[1], turn.encode()))
+        if message_id in self._message_ids:
+            return
+        subject = subjects.turns(tenant)
+        self._queued = [message for message in self._queued if not message.settled]
+        if len(self._queued) >= self.depth:
+            raise QueueFullError("the queue is full: maximum messages exceeded")
+        if sum(message.subject == subject for message in self._queued) >= self.depth_per_tenant:
+            raise QueueFullError("the queue is full: maximum messages per subject exceeded")
+        self._message_ids.add(message_id)
+        now = asyncio.get_running_loop().time()
+        self._queued.append(message := _Message(subject, turn.encode(), now))
+        self.put(message)
 
     def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
         """Return the deliveries of a lane."""
         return _MemoryWorkQueue(self, consumer.name, capacity)
+
+    async def give_back(self, receipt: str) -> None:
+        """Let another's delivery come again."""
+        await self._deliveries[int(receipt)].nak(0)
+
+    async def waited(self, consumer: Consumer) -> float | None:
+        """Return how long the first message of a lane that was never delivered has waited."""
+        await self.request()
+        lane = f"turns.{consumer.name}."
+        undelivered = [one.since for one in self._queued if one.new and one.subject.startswith(lane)]
+        return asyncio.get_running_loop().time() - min(undelivered) if undelivered else None
+
+    def deliver(self, message: "_Message") -> Delivery:
+        """Make a delivery of a message."""
+        message.new = False
+        delivery = _MemoryDelivery(self, message, str(len(self._deliveries)))
+        self._deliveries.append(delivery)
+        return delivery
 
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:  # noqa: ARG002
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
@@ -132,6 +168,20 @@ class MemoryBus(Bus):
         """Call `react(subject)` for every signal on `subject`."""
         self._listeners.append((subject, react))
 
+    @asynccontextmanager
+    async def present(self, subject: str) -> AsyncIterator[None]:
+        """Be present on `subject`."""
+        self._present[subject] += 1
+        try:
+            yield
+        finally:
+            self._present[subject] -= 1
+
+    async def anyone(self, subject: str) -> bool:
+        """Tell whether anybody is present on `subject`."""
+        await self.request()
+        return self._present[subject] > 0
+
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return the JSON that a service answers to a payload, or raise its error, copied as on the way."""
         await self.request()
@@ -170,7 +220,7 @@ class MemoryBus(Bus):
 
     def put(self, message: "_Message") -> None:
         """Put a message into its lane, for the first time or again."""
-        self.lanes[message.lane].put_nowait(message)
+        self.lanes[message.subject.split(".")[1]].put_nowait(message)
 
     def _store(self, subject: str, stored: Stored) -> None:
         self._logs[subject].append(stored)
@@ -206,10 +256,33 @@ class _MemoryTail(Tail):
             self._arrived.set()
 
 
+class _MemoryDeadLetters(DeadLetters):
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+        self._sequence = 0
+        self._letters: dict[str, tuple[int, bytes]] = {}  # by their subjects, with their sequences
+
+    async def file(self, letter: DeadLetter) -> None:
+        await self._bus.request()
+        self._sequence += 1
+        self._letters[subjects.dead(letter.tenant, letter.turn)] = (self._sequence, letter.encode())
+
+    async def discard(self, filed: Filed) -> None:
+        await self._bus.request()
+        self._letters = {subject: kept for subject, kept in self._letters.items() if kept[0] != filed.sequence}
+
+    async def _read(self, subject: str, after: int, limit: int) -> Sequence[Filed]:
+        await self._bus.request()
+        found = sorted(kept for name, kept in self._letters.items() if fnmatchcase(name, subject) and kept[0] > after)
+        return [Filed(sequence, DeadLetter.decode(data)) for sequence, data in found[:limit]]
+
+
 @dataclass(slots=True)
 class _Message:
-    lane: str
+    subject: str
     data: bytes
+    since: float  # when it was queued
+    new: bool = True  # whether it was never delivered
     settled: bool = False
 
 
@@ -235,21 +308,26 @@ class _MemoryWorkQueue(WorkQueue):
         except asyncio.CancelledError:
             self.release()
             raise
-        return _MemoryDelivery(self._bus, message)
+        return self._bus.deliver(message)
 
     def release(self) -> None:
         self._room.release()
 
 
 class _MemoryDelivery(Delivery):
-    def __init__(self, bus: MemoryBus, message: _Message) -> None:
+    def __init__(self, bus: MemoryBus, message: _Message, receipt: str) -> None:
         self._bus = bus
         self._taken = message
+        self._receipt = receipt
         self._again = self._in(bus.ack_wait)
 
     @property
     def data(self) -> bytes:
         return self._taken.data
+
+    @property
+    def receipt(self) -> str:
+        return self._receipt
 
     async def ack(self) -> None:
         await self._bus.request()

@@ -11,6 +11,7 @@ import asyncpg
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from turnstream import process
+from turnstream.bus.provision import Depth
 from turnstream.bus.provision import provision as provision_bus
 from turnstream.errors import StoreUnavailableError
 from turnstream.logs import log
@@ -22,12 +23,21 @@ class ProvisionSettings(Settings):
 
     replicas: PositiveInt = Field(1, description="servers that keep each message of a stream")
     ack_wait: PositiveFloat = Field(15, description="seconds until the work of a silent worker is given to another")
+    queue_depth_per_tenant: PositiveInt = Field(1000, description="turns of one tenant that may be queued or running")
+    queue_depth: PositiveInt = Field(20_000, description="turns of all tenants that may be queued or running")
 
 
 async def provision(settings: ProvisionSettings, _stop: asyncio.Event) -> None:
     """Bring the bus and the database to what this version needs; raise if either cannot be reached in time."""
     async with asyncio.TaskGroup() as both:
-        both.create_task(provision_bus(settings, replicas=settings.replicas, ack_wait=settings.ack_wait))
+        both.create_task(
+            provision_bus(
+                settings,
+                replicas=settings.replicas,
+                ack_wait=settings.ack_wait,
+                depth=Depth(settings.queue_depth_per_tenant, settings.queue_depth),
+            )
+        )
         both.create_task(migrate(settings.postgres_dsn.get_secret_value(), settings.startup_timeout))
 
 

@@ -30,6 +30,11 @@ class Settings(PostgresSettings):
     bus_patience: PositiveFloat = Field(60, description="seconds to go on trying while NATS is away")
     appends: PositiveInt = Field(32, description="batches of events a process has on their way to NATS at a time")
     watchdog_interval: PositiveFloat = Field(5, description="seconds between checks that the bus still answers")
+    secrets_key: SecretStr | None = Field(
+        None,
+        description="key that seals turns' secrets: 32 bytes in base64; more of them, by commas, for what older ones "
+        "have sealed",
+    )
 
 
 class FetchSettings(BaseSettings):

@@ -5,12 +5,16 @@ from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
 from turnstream.database import Database, Row, named_queries
-from turnstream.errors import FencedError, HistoryTooLongError, KeyTakenError
+from turnstream.errors import BusyError, FencedError, HistoryTooLongError, KeyTakenError
 from turnstream.ids import owner_of
-from turnstream.turns import Conversation, Item, Outcome, Turn
+from turnstream.steps import Step
+from turnstream.turns import Accepted, Conversation, Item, Lost, Outcome, Turn
 
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
+LINE_LIMIT = 100  # turns of a conversation that may wait for each other
 
 _SQL = named_queries("turnstream")
 _TURN_COLUMNS = [field.name for field in fields(Turn)]
@@ -36,22 +40,29 @@ class Store:
         stored: bool = True,
         key: str | None = None,
         fingerprint: bytes | None = None,
-    ) -> str | None:
-        """Store a new turn and return its id, or that of the turn that has its idempotency key already.
+        secrets: bytes | None = None,
+        line_limit: int = LINE_LIMIT,
+    ) -> Accepted | None:
+        """Store a new turn, and return it or the turn that has its idempotency key already.
 
-        Returns None, and stores nothing, if what it refers to is not this tenant's or has not ended. Raises
-        KeyTakenError if the key came with another body, by its fingerprint, before.
+        Returns None, and stores nothing, if what it refers to is not this tenant's or has not ended. Raises BusyError
+        if more than `line_limit` turns of its conversation have not ended, and KeyTakenError if the key came with
+        another body, by its fingerprint, before.
         """
         values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored, request.get("model"))
-        if await self._run("accept", *values):
-            return turn
+        rows = await self._run("accept", *values, secrets, line_limit)
+        if rows:
+            return Accepted(turn, list(rows[0]["ahead"]))
         # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.
         rows = await self._run("accepted", turn, tenant, key, fingerprint)
-        if not rows:
-            return None
-        if rows[0]["id"] != turn and not rows[0]["same"]:
+        if rows and rows[0]["id"] != turn and not rows[0]["same"]:
             raise KeyTakenError(f"the key of {rows[0]['id']} came with another body")
-        return str(rows[0]["id"])
+        if rows:
+            return Accepted(rows[0]["id"], list(rows[0]["ahead"]))
+        line = await self._run("line", conversation, tenant) if conversation else ()
+        if line and line[0]["length"] > line_limit:
+            raise BusyError(f"{line[0]['length']} turns of {conversation} have not ended")
+        return None
 
     async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
         """Return the newest turn that came with this body and whose id was made after the id `since`."""
@@ -87,25 +98,37 @@ class Store:
 
     async def claim(self, turn: str, owner: str, lease: float) -> Turn | None:
         """Take a turn for `lease` seconds and raise its attempt; return None if it is held or gone."""
-        return _turn(await self._run("claim", turn, owner, timedelta(seconds=lease)))
+        rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
+        if rows and rows[0]["finished"] and rows[0]["output"] is None:
+            # It was finished while the claim waited for its row: what it read of the turn is from before.
+            rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
+        return _turn(rows)
 
-    async def held_for(self, turn: str) -> float | None:
-        """Return how many seconds a turn is held for still, or None if there is no such turn."""
-        rows = await self._run("lease", turn)
-        return float(rows[0]["seconds"] or 0) if rows else None
+    async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
+        """Prolong the leases of turns (owner to id) by `lease` seconds.
 
-    async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> set[str]:
-        """Prolong the leases of turns (owner to id) by `lease` seconds; return the owners that still have theirs."""
+        Returns the owners that still have theirs, each with whether its turn was cancelled meanwhile.
+        """
         values = (list(held.values()), list(held), timedelta(seconds=lease))
-        return {row["lease_owner"] for row in await self._run("renew", *values, patience=patience)}
+        rows = await self._run("renew", *values, patience=patience)
+        return {row["owner"]: row["cancelled"] for row in rows}
 
     async def release(self, turn: Turn, owner: str) -> None:
         """Give up a turn that has not ended, so that it can be claimed at once."""
-        await self._run("release", turn.id, owner)
+        await self._run("release", turn.id, owner, turn.handovers + 1)
 
-    async def finish(self, turn: Turn, outcome: Outcome) -> Turn:
-        """End a turn and extend its conversation in one transaction; return the row as it then is.
+    async def excuse(self, turn: Turn, owner: str, *, excused: bool) -> None:
+        """Say whether an attempt is not to count, should its worker die now; raise FencedError if it is not the last.
 
+        It counts, unless this was said.
+        """
+        if not await self._run("excuse", turn.id, owner, turn.handovers + excused):
+            raise FencedError(f"{owner} holds {turn.id} no more")
+
+    async def finish(self, turn: Turn, outcome: Outcome) -> tuple[Turn, str | None]:
+        """End a turn, extend its conversation and let the next turn of it go on, all in one transaction.
+
+        Returns the row as it then is, and the next turn, which is to be queued now.
         The first end wins: a turn that was cancelled meanwhile stays so. Raises FencedError if another attempt has it.
         """
         items = [*turn.input, *outcome.output]
@@ -121,12 +144,13 @@ class Store:
             [item["id"] for item in items],
             items,
             outcome.service_tier,
+            [item.get("status") != "incomplete" for item in items],
         )
         # No row: fenced, or the statement was sent twice because its first answer was lost.
         rows = rows or await self._run("finished", turn.id, turn.attempt)
         if not rows:
             raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
-        return replace(
+        ended = replace(
             turn,
             status=rows[0]["status"],
             completed_at=rows[0]["completed_at"],
@@ -135,15 +159,42 @@ class Store:
             error=outcome.error,
             incomplete=outcome.incomplete,
             service_tier=outcome.service_tier,
+            secrets=None,
         )
+        return ended, rows[0]["next"]
+
+    async def close(self, turns: list[str], *, patience: float | None = None) -> None:
+        """Forget that turns were open: they have ended, and their last events are stored."""
+        await self._run("close", turns, patience=patience)
+
+    async def closed(self, turn: str) -> bool:
+        """Tell whether a turn has ended and its last event is stored, or it is gone."""
+        return bool((await self._run("closed", turn))[0]["closed"])
 
     async def cancel(self, tenant: str, turn: str) -> Turn | None:
         """End a turn as cancelled if it has not ended; return it then."""
         return _turn(await self._run("cancel", turn, tenant))
 
+    async def cancel_line(self, tenant: str, turns: Sequence[str], *, keep: bool) -> list[str]:
+        """End turns as cancelled for one behind them in their conversation; return those that had not ended.
+
+        `keep` says whether their conversation keeps their input and what they had finished.
+        """
+        return [row["id"] for row in await self._run("cancel_line", turns, keep, tenant)]
+
     async def forget(self, turn: Turn) -> None:
         """Erase what a turn that has ended asked and answered; only that it was there stays."""
         await self._run("forget", turn.id, {"model": turn.request["model"], "store": False})
+
+    async def journal(self, turn: Turn, steps: Sequence[Step]) -> None:
+        """Write steps, new ones or those that have gone on, in one transaction; raise FencedError."""
+        columns = zip(*map(_columns, steps), strict=True)
+        if not await self._run("journal", turn.id, turn.attempt, *map(list, columns)):
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+
+    async def steps(self, turn: str) -> list[Step]:
+        """Return a turn's journal, in order."""
+        return [Step(**row) for row in await self._run("steps", turn)]
 
     async def referenced(self, tenant: str, items: list[str], conversation: str | None) -> dict[str, Item]:
         """Return those of these items that stand in the tenant's turns and conversations, by id."""
@@ -186,6 +237,25 @@ class Store:
             items += row["output"] or []
         return items
 
+    # Turns that nobody runs
+
+    async def owners(self) -> list[str]:
+        """Return the workers that hold turns."""
+        return [row["worker"] for row in await self._run("owners")]
+
+    async def take_over(self, workers: list[str], limit: int) -> list[str]:
+        """Free up to `limit` turns that dead workers hold; return what their messages are given back by, in order."""
+        return [row["receipt"] for row in await self._run("take_over", workers, limit)]
+
+    async def lost(self, seconds: float, limit: int) -> list[Lost]:
+        """Return up to `limit` turns that are to be queued again, since they could run and have not for some time.
+
+        Their owner's lease is over, or nobody has claimed them although they were queued so many seconds ago. From now
+        on they count as queued.
+        """
+        rows = await self._run("lost", timedelta(seconds=seconds), limit)
+        return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
+
     async def secret(self, name: str) -> bytes:
         """Return a secret of the deployment, which its migrations made."""
         return bytes((await self._run("secret", name))[0]["value"])
@@ -212,9 +282,10 @@ class Store:
         found = _conversation(await self._run("update_conversation", conversation, tenant, metadata))
         return found[0] if found else None
 
-    async def delete_conversation(self, tenant: str, conversation: str) -> bool:
-        """Delete a conversation and its items; tell whether there was one."""
-        return bool(await self._run("delete_conversation", conversation, tenant))
+    async def delete_conversation(self, tenant: str, conversation: str) -> list[str] | None:
+        """Delete a conversation and its items; return its turns that have not ended, or None if there was none."""
+        rows = await self._run("delete_conversation", conversation, tenant)
+        return list(rows[0]["line"]) if rows else None
 
     async def items(
         self, tenant: str, conversation: str, *, after: str | None, limit: int, newest_first: bool
@@ -240,12 +311,23 @@ class Store:
         return await self._database.run(_SQL[name], *values, patience=patience)
 
 
+def _columns(step: Step) -> list[object]:
+    """Return a step's columns, in order."""
+    columns: dict[str, object] = {field.name: getattr(step, field.name) for field in fields(Step)}
+    if step.items is not None:
+        # In an array of JSON a list would be taken for another dimension of it.
+        columns["items"] = orjson.Fragment(orjson.dumps(step.items))
+    return list(columns.values())
+
+
 def _turn(rows: Sequence[Row]) -> Turn | None:
     return _as_turn(rows[0]) if rows else None
 
 
 def _as_turn(row: Row) -> Turn:
-    return Turn(*(row[column] for column in _TURN_COLUMNS))
+    turn = Turn(*(row[column] for column in _TURN_COLUMNS))
+    # That a turn has begun stands in its open row alone.
+    return replace(turn, status="running") if turn.status == "queued" and turn.attempt else turn
 
 
 def _conversation(rows: Sequence[Row]) -> list[Conversation]:

@@ -17,6 +17,7 @@ class Stream:
     work_queue: bool  # a message leaves when it is acknowledged; else it stays until `max_age`
     max_age: float = 0  # seconds; 0 keeps for ever
     max_bytes: int = -1  # of the whole stream; -1 is unbounded
+    max_per_subject: int = -1  # messages of one subject, of which a newer one takes the place of the oldest
     discard_new: bool = False  # when full, refuse the newest instead of dropping the oldest
     republish: tuple[str, str] | None = None  # source and destination, after the message is stored
     message_ages: bool = False  # whether a message can say how long it is kept itself
@@ -45,7 +46,9 @@ EVENTS = Stream(
     republish=("events.>", "live.>"),
     message_ages=True,
 )
-STREAMS = (TURNS, EVENTS)
+# What was given up, one letter for each turn: a letter that is filed again takes the place of the one before.
+DEAD = Stream("DEAD", ("dead.turns.>",), work_queue=False, max_age=30 * DAY, max_bytes=256 << 20, max_per_subject=1)
+STREAMS = (TURNS, EVENTS, DEAD)
 
 INTERACTIVE = Consumer("TURNS", "interactive", "turns.interactive.>")
 CONSUMERS = (INTERACTIVE,)
@@ -56,6 +59,9 @@ INFERENCE = "stack.inference.*"
 QUESTIONS = "stack.questions.*"
 COUNT_TOKENS = "stack.questions.count_tokens"
 COMPACT = "stack.questions.compact"
+
+# The last word of a worker's beat: that it lives, and that it has left in order.
+HERE, GONE = "here", "gone"
 
 # Streamed answers, and what their askers say meanwhile; each process has subjects of its own below these. They are no
 # inboxes: into another's inbox NATS lets a service answer once, and within two minutes.
@@ -78,6 +84,11 @@ def events(tenant: str, turn: str) -> str:
     return f"events.{tenant}.{turn}"
 
 
+def dead(tenant: str, turn: str) -> str:
+    """Return the subject of a turn's dead letter; a star for either means any."""
+    return f"dead.turns.{tenant}.{turn}"
+
+
 def live(tenant: str, turn: str) -> str:
     """Return the subject that a turn's log is republished on once an event is stored."""
     return f"live.{tenant}.{turn}"
@@ -86,3 +97,13 @@ def live(tenant: str, turn: str) -> str:
 def cancel(turn: str) -> str:
     """Return the subject that tells a turn's worker to stop it."""
     return f"control.cancel.{turn}"
+
+
+def beat(worker: str, word: str) -> str:
+    """Return the subject that a worker says on that it is HERE or GONE."""
+    return f"control.beat.{worker}.{word}"
+
+
+def reader(turn: str) -> str:
+    """Return the subject that who reads a turn is present on, if the turn ends with its readers."""
+    return f"control.reader.{turn}"

@@ -1,5 +1,6 @@
 """A turn and a conversation, as they are stored and as the API shows them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -26,9 +27,11 @@ class Turn:
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
     incomplete: dict[str, Any] | None  # why it is incomplete
-    attempt: int  # how often it was claimed
+    attempt: int  # how often it was claimed; 0 once it has ended
     handovers: int  # how often a worker that was stopped gave it up
     stored: bool  # whether its content is kept when it has ended, and shown
+    kept: bool  # whether its conversation keeps what it had finished when it was cancelled
+    secrets: bytes | None  # what its client gave it for tools and providers, encrypted; empty once it has ended
     service_tier: str | None  # the provider's, that it ran in
     created_at: datetime
     completed_at: datetime | None
@@ -42,6 +45,23 @@ class Turn:
     def ended(self) -> bool:
         """Whether its status is final."""
         return self.status not in {"queued", "running"}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A turn that was accepted, now or before."""
+
+    turn: str
+    ahead: Sequence[str]  # the turns of its conversation that have to end first, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A turn that is to be queued again."""
+
+    tenant: str
+    turn: str
+    message_id: str  # of its new message
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from turnstream.keys.command import add_actions
 from turnstream.keys.command import run as run_action
 from turnstream.settings import PostgresSettings
+from turnstream_local import dead_letters
 from turnstream_local.demo import demo
 from turnstream_local.errors import LocalError
 from turnstream_local.layout import default_data_directory, temporary_data_directory
@@ -64,6 +65,10 @@ def _keys(options: argparse.Namespace, _commands: Commands) -> int:
     return run_action(options, PostgresSettings(postgres_dsn=dsn, startup_timeout=LOCAL_TIMEOUT))
 
 
+def _dead_letters(options: argparse.Namespace, _commands: Commands) -> int:
+    return dead_letters.run(options)
+
+
 def _data_directory() -> Path:
     return Path(os.environ.get("TURNSTREAM_DATA_DIR") or default_data_directory())
 
@@ -110,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
             f"set; else TURNSTREAM_DATA_DIR, or {default_data_directory()})",
         )
     keys.set_defaults(run=_keys)
+
+    letters = commands.add_parser("dead-letters", help="look at turns that were given up, and run them again")
+    dead_letters.add_actions(letters, f"http://127.0.0.1:{DEFAULT_PORT}")
+    letters.set_defaults(run=_dead_letters)
     return parser
 
 

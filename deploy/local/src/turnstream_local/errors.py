@@ -7,6 +7,7 @@ LocalError
 ├── MissingProgramError
 ├── NothingThereError
 ├── ChildFailedError
+├── GatewayError
 └── TurnFailedError
     └── KeyNeededError
 """
@@ -52,6 +53,10 @@ class NothingThereError(LocalError):
 
 class ChildFailedError(LocalError):
     """A child ended, or was not ready in time."""
+
+
+class GatewayError(LocalError):
+    """A gateway does not do what it was asked for, or is not there."""
 
 
 class TurnFailedError(LocalError):

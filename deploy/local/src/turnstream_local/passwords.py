@@ -1,10 +1,12 @@
-"""Random passwords, kept in files that only their owner reads."""
+"""Random passwords and keys, kept in files that only their owner reads."""
 
 import json
 import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+
+from turnstream.secrets import new_key
 
 PASSWORD_BYTES = 24  # of randomness; written as twice as many hexadecimal digits, which need no quoting anywhere
 
@@ -16,6 +18,13 @@ def kept_passwords(path: Path, users: Iterable[str]) -> dict[str, str]:
     if passwords != kept:
         write_private(path, json.dumps(passwords, indent=2) + "\n")
     return passwords
+
+
+def kept_key(path: Path) -> str:
+    """Return the key that seals turns' secrets: the one in the file, or a new one that is then written there."""
+    if not path.exists():
+        write_private(path, new_key() + "\n")
+    return path.read_text().strip()
 
 
 def write_private(path: Path, text: str) -> None:

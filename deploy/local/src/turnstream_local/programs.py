@@ -12,6 +12,7 @@ from turnstream_local.ports import LOOPBACK
 
 GRACE = float(os.environ.get("TURNSTREAM_GRACE", "5"))  # seconds that turns go on for when everything is stopped
 KILL_AFTER = GRACE + 15.0  # seconds until a process that was told to stop is killed; it bounds itself before that
+SECRETS_KEY = "TURNSTREAM_SECRETS_KEY"
 # Any of these names a real model; with none of them the stand-in answers.
 MODEL_SETTINGS = ("OPENAI_API_KEY", "TOGETHER_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_STACK_URL")
 
@@ -32,6 +33,7 @@ class Programs:
 
     commands: Commands
     postgres_dsn: str
+    secrets_key: str = ""
 
     def provision(self, nats_url: str) -> Program:
         """Create streams, consumers and tables, then end."""
@@ -40,12 +42,13 @@ class Programs:
     def gateway(self, nats_url: str, port: int) -> Program:
         """Answer HTTP on a port of the loopback interface."""
         address = {"TURNSTREAM_HTTP_HOST": LOOPBACK, "TURNSTREAM_HTTP_PORT": str(port)}
-        return Program("gateway", self.commands.gateway, self._environment(nats_url, address), grace=KILL_AFTER)
+        environment = self._environment(nats_url, {**address, **self._key()})
+        return Program("gateway", self.commands.gateway, environment, grace=KILL_AFTER)
 
     def worker(self, nats_url: str, number: int, run_yaml: Path, stand_in_url: str | None) -> Program:
         """Run turns, with the models that a Llama Stack configuration names."""
         models = {"TURNSTREAM_RUN_YAML": str(run_yaml), **({"STAND_IN_URL": stand_in_url} if stand_in_url else {})}
-        environment = self._environment(nats_url, models)
+        environment = self._environment(nats_url, {**models, **self._key()})
         return Program(f"worker-{number}", self.commands.worker, environment, grace=KILL_AFTER)
 
     def stand_in(self, port: int) -> Program:
@@ -55,6 +58,10 @@ class Programs:
             (*self.commands.stand_in, "--host", LOOPBACK, "--port", str(port)),
             {**os.environ, **PYTHON_SETTINGS},
         )
+
+    def _key(self) -> dict[str, str]:
+        """Return the key for turns' secrets, where the operator has not set one."""
+        return {} if os.environ.get(SECRETS_KEY) else {SECRETS_KEY: self.secrets_key}
 
     def _environment(self, nats_url: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
         addresses = {

@@ -12,6 +12,7 @@ from turnstream_local.keeper import Report, RestartPolicy
 from turnstream_local.layout import NOTIFY_SOCKETS, DataDirectory
 from turnstream_local.nats_server import NatsServer
 from turnstream_local.orphans import end_recorded
+from turnstream_local.passwords import kept_key
 from turnstream_local.ports import LOOPBACK, is_free, kept_port
 from turnstream_local.postgres import Postgres
 from turnstream_local.programs import Commands, Programs, default_run_yaml, real_model_configured
@@ -42,6 +43,7 @@ class System:
     def __init__(self, options: Options, report: Report) -> None:
         self.url = f"http://{LOOPBACK}:{options.port}"
         self.data_dir = options.data_dir
+        self.stand_in_url: str | None = None  # of the stand-in model, once it is started
         self._options = options
         self._report = report
         self._data = DataDirectory(options.data_dir)
@@ -49,6 +51,11 @@ class System:
         self._postgres = Postgres(options.data_dir)
         self._nats = NatsServer(options.data_dir)
         self._supervisor = Supervisor(report, options.policy)
+
+    @property
+    def postgres_dsn(self) -> str:
+        """The database."""
+        return self._postgres.dsn
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,10 +75,10 @@ class System:
         self._data.sockets(NOTIFY_SOCKETS).remove()
         self._postgres.prepare()
         self._nats.prepare()
-        stand_in, stand_in_url = self._stand_in()
-        programs = Programs(self._options.commands, self._postgres.dsn)
+        stand_in, self.stand_in_url = self._stand_in()
+        programs = Programs(self._options.commands, self._postgres.dsn, kept_key(self._data.root / "secrets.key"))
         workers = [
-            Child(programs.worker(self._nats.url_for("worker"), number, self._run_yaml, stand_in_url), self._data)
+            Child(programs.worker(self._nats.url_for("worker"), number, self._run_yaml, self._models_url()), self._data)
             for number in range(1, self._options.workers + 1)
         ]
         gateway = Child(programs.gateway(self._nats.url_for("gateway"), self._options.port), self._data)
@@ -109,7 +116,10 @@ class System:
         port = kept_port(self._data.root / "stand-in.port")
         address = f"http://{LOOPBACK}:{port}"
         program = Programs(self._options.commands, postgres_dsn="").stand_in(port)
-        return [Child(program, self._data, answers_http(port, "/health"))], f"{address}/v1"
+        return [Child(program, self._data, answers_http(port, "/health"))], address
+
+    def _models_url(self) -> str | None:
+        return f"{self.stand_in_url}/v1" if self.stand_in_url else None
 
     async def _end_orphans(self) -> None:
         def order(record: Path) -> int:

@@ -15,12 +15,15 @@ from turnstream.database import Database
 from turnstream.errors import NoKeyError
 from turnstream.keys import Keys
 from turnstream.process import notify_ready
+from turnstream.secrets import Secrets
 from turnstream.store import Store
 from turnstream_gateway import failures
 from turnstream_gateway.asking import Asking
 from turnstream_gateway.authentication import Authentication
 from turnstream_gateway.body_limit import BodyLimit
 from turnstream_gateway.conversations import Conversations
+from turnstream_gateway.dead_letters import DeadLetters
+from turnstream_gateway.disconnects import Disconnects
 from turnstream_gateway.http_protocol import HttpProtocol
 from turnstream_gateway.keyring import Keyring
 from turnstream_gateway.models import Models
@@ -29,6 +32,7 @@ from turnstream_gateway.pass_through import PassThrough
 from turnstream_gateway.prompts import Prompts
 from turnstream_gateway.providers import Providers
 from turnstream_gateway.questions import Questions
+from turnstream_gateway.routes.admin import admin
 from turnstream_gateway.routes.conversations import conversations
 from turnstream_gateway.routes.events import events
 from turnstream_gateway.routes.inference import inference
@@ -53,7 +57,11 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     database = await Database.connect(settings)
     try:
         await _check_address(settings, database)
-        await _serve_http(build_app(settings, bus, database), settings, stop, bus.failed)
+        app = build_app(settings, bus, database)
+        try:
+            await _serve_http(app, settings, stop, bus.failed)
+        finally:
+            await app.state.disconnects.close()
     finally:
         await bus.close()
         await database.close()
@@ -85,16 +93,18 @@ def build_app(settings: GatewaySettings, bus: Bus, database: Database) -> FastAP
     store = Store(database)
     known_models = Models(bus, settings.models_ttl)
     known_prompts = Prompts(database)
-    reader = Questions(store, known_prompts)
+    reader = Questions(store, known_prompts, Secrets(settings.secrets_key))
     turns = Turns(bus, store, known_models, reader, settings)
-    app.include_router(responses(turns))
+    app.state.disconnects = Disconnects(bus, turns, settings.disconnect_grace)
+    app.include_router(responses(turns, app.state.disconnects))
     app.include_router(questions(Asking(bus, store, known_models, reader)))
     app.include_router(inference(PassThrough(bus, known_models, settings.keepalive)))
-    app.include_router(events(turns))
-    app.include_router(conversations(Conversations(store, reader)))
+    app.include_router(events(turns, app.state.disconnects))
+    app.include_router(conversations(Conversations(bus, store, reader, settings.accept_patience)))
     app.include_router(prompts(known_prompts))
     app.include_router(models(known_models))
     app.include_router(inspect(app, Providers(bus, settings.models_ttl)))
+    app.include_router(admin(DeadLetters(bus, store, turns)))
     app.include_router(service(bus, database))
     return app
 

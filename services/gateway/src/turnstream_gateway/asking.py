@@ -8,12 +8,12 @@ import orjson
 
 from turnstream import subjects
 from turnstream.bus import Bus
-from turnstream.errors import BusUnavailableError, NotFoundError, UnavailableError
+from turnstream.errors import BusUnavailableError, InvalidRequestError, NotFoundError, UnavailableError
 from turnstream.ids import new_id
 from turnstream.store import Store
 from turnstream_gateway.models import Models
 from turnstream_gateway.questions import Questions
-from turnstream_gateway.requests import Question
+from turnstream_gateway.requests import CountTokens, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,14 @@ class Asking:
     models: Models
     questions: Questions
 
-    async def count_tokens(self, tenant: str, body: Question) -> dict[str, Any]:
-        """Return how many tokens a model would read, as its provider counts them."""
+    async def count_tokens(self, tenant: str, body: CountTokens) -> dict[str, Any]:
+        """Return how many tokens a model would read, as its provider counts them.
+
+        Raises InvalidRequestError for tools that only their server knows, and is asked about in a turn alone.
+        """
+        if any(tool.type == "mcp" for tool in body.tools):
+            message = "What the tools of an MCP server come to cannot be counted: only a turn asks the server for them."
+            raise InvalidRequestError(message, code="invalid_value", param="tools")
         return {"object": "response.input_tokens", "input_tokens": await self._ask(subjects.COUNT_TOKENS, tenant, body)}
 
     async def compact(self, tenant: str, body: Question) -> dict[str, Any]:

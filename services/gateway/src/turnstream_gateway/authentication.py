@@ -4,6 +4,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from turnstream.errors import ApiError, StoreUnavailableError
+from turnstream.keys import Caller
 from turnstream_gateway.failures import unavailable
 from turnstream_gateway.keyring import Keyring
 
@@ -11,7 +12,7 @@ OPEN_PATHS = {"/v1/health", "/v1/version"}  # for probes, which have no key
 
 
 class Authentication:
-    """ASGI middleware that puts a request's tenant into its state, or refuses it."""
+    """ASGI middleware that puts into a request's state who it comes from, or refuses it."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
@@ -21,15 +22,15 @@ class Authentication:
         """Pass a request on, or answer it with 401, or with 503 while the keys cannot be read."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                scope.setdefault("state", {})["tenant"] = await self._tenant(scope)
+                scope.setdefault("state", {})["caller"] = await self._caller(scope)
             except ApiError as error:
                 await JSONResponse(error.body(), error.status, error.headers)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _tenant(self, scope: Scope) -> str:
+    async def _caller(self, scope: Scope) -> Caller:
         scheme, _, bearer = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
         try:
-            return await self._keyring.tenant(bearer.strip() if scheme.lower() == b"bearer" else None)
+            return await self._keyring.caller(bearer.strip() if scheme.lower() == b"bearer" else None)
         except StoreUnavailableError as error:
             raise unavailable(error) from error

@@ -53,11 +53,11 @@ class Body(Strict):
     @classmethod
     def _storable(cls, value: Any) -> Any:
         for name, set_to in value.items() if isinstance(value, dict) else ():
-            _check_storable(name, set_to)
+            check_storable(name, set_to)
         return value
 
 
-def _check_storable(name: str, value: Any) -> None:
+def check_storable(name: str, value: Any) -> None:
     """Raise InvalidRequestError for a value that cannot be stored as JSON again, or not be read by the database."""
     depth, level = 0, [value]
     while level:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from turnstream.errors import NotFoundError
+from turnstream.bus import Bus
+from turnstream.errors import BusUnavailableError, NotFoundError
 from turnstream.ids import is_well_formed, new_id
+from turnstream.logs import log
 from turnstream.store import Store
 from turnstream.turns import Conversation, Item
 from turnstream_gateway.pages import Page, list_object, not_in_list
@@ -16,8 +18,10 @@ from turnstream_gateway.requests import CreateConversation, CreateItems, UpdateC
 class Conversations:
     """A tenant's conversations. Every method raises NotFoundError for what is not this tenant's."""
 
+    bus: Bus
     store: Store
     questions: Questions
+    patience: float  # seconds to try to queue a turn
 
     async def create(self, tenant: str, body: CreateConversation) -> Conversation:
         """Store a new conversation."""
@@ -41,9 +45,16 @@ class Conversations:
         return updated
 
     async def delete(self, tenant: str, conversation: str) -> dict[str, Any]:
-        """Delete a conversation with its items."""
-        if not (is_well_formed(conversation) and await self.store.delete_conversation(tenant, conversation)):
+        """Delete a conversation with its items. Its turns that have not ended find that it is gone, and fail."""
+        line = await self.store.delete_conversation(tenant, conversation) if is_well_formed(conversation) else None
+        if line is None:
             raise _not_found(conversation)
+        for turn in line:
+            try:
+                await self.bus.enqueue(tenant, turn, f"{turn}:orphaned", patience=self.patience)
+            except BusUnavailableError as error:
+                log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
+                break
         return {"id": conversation, "object": "conversation.deleted", "deleted": True}
 
     async def items(self, tenant: str, conversation: str, page: Page) -> dict[str, Any]:

@@ -5,6 +5,7 @@ connection instead of 45.
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from turnstream.errors import BusUnavailableError, EventsExpiredError
 from turnstream.events import encode, sse_frame, without_obfuscation
 from turnstream.logs import log
+from turnstream_gateway.disconnects import Reading
 from turnstream_gateway.relay import Relay
 
 HEADERS = [
@@ -23,17 +25,25 @@ KEEPALIVE = b": keepalive\n\n"
 
 
 class EventStream(Response):
-    """A response that relays a turn, and leaves the relay when it is done.
+    """A response that relays a turn within `reading`, and leaves the relay when it is done.
 
     `with_ids` gives each event its number as `id:`, for browsers; llama-stack-client cannot read such a stream. Without
     `obfuscated` events come without what fills them up to even sizes.
     """
 
-    def __init__(
-        self, relay: Relay, *, after: int = -1, new: bool = False, with_ids: bool = False, obfuscated: bool = True
+    def __init__(  # noqa: PLR0913 - how a stream may be sent
+        self,
+        relay: Relay,
+        reading: AbstractAsyncContextManager[Reading],
+        *,
+        after: int = -1,
+        new: bool = False,
+        with_ids: bool = False,
+        obfuscated: bool = True,
     ) -> None:
         super().__init__()
         self._relay = relay
+        self._reading = reading
         self._after = after
         self._new = new
         self._with_ids = with_ids
@@ -41,7 +51,14 @@ class EventStream(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
-        gone = asyncio.create_task(_client_gone(receive, self._relay), name="event_stream.gone")
+        try:
+            async with self._reading as reading:
+                await self._stream(receive, send, reading)
+        finally:
+            await self._relay.__aexit__(None, None, None)
+
+    async def _stream(self, receive: Receive, send: Send, reading: Reading) -> None:
+        gone = asyncio.create_task(client_gone(receive, self._relay), name="event_stream.gone")
         try:
             # With its id a client can come back before it has seen an event.
             headers = [*HEADERS, (b"x-response-id", self._relay.turn.encode())]
@@ -61,8 +78,8 @@ class EventStream(Response):
             # The headers are out: breaking off tells the client to come back, on this gateway or another.
             log.warning("relay.broken_off", turn=self._relay.turn, error=str(error))
         finally:
+            reading.broken_off = gone.done()
             gone.cancel()
-            await self._relay.__aexit__(None, None, None)
 
     def _frames(self, lines: list[bytes]) -> bytes:
         if not self._obfuscated:
@@ -74,7 +91,8 @@ class EventStream(Response):
         return b"".join(b"id: %d\n%b" % (first + place, sse_frame(line)) for place, line in enumerate(lines))
 
 
-async def _client_gone(receive: Receive, relay: Relay) -> None:
+async def client_gone(receive: Receive, relay: Relay) -> None:
+    """Wait until the client goes, and stop its relay."""
     while (await receive())["type"] != "http.disconnect":
         pass
     relay.stop()

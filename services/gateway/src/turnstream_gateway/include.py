@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-# OpenAI's names. What belongs to tools that a response has not used adds nothing to it.
+# OpenAI's names. What belongs to tools that a response has not used, or that are not there, adds nothing to it.
 type Includable = Literal[
     "reasoning.encrypted_content",
     "message.output_text.logprobs",

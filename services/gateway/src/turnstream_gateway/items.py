@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from turnstream.ids import item_id
 from turnstream.turns import Item
 from turnstream_gateway.bodies import Id, Name, Strict
+from turnstream_gateway.tool_items import McpApprovalRequest, McpApprovalResponse, McpCall, McpListTools, WebSearchCall
 
 PARTS_LIMIT = 1000  # parts of one message
 
@@ -355,6 +356,11 @@ type InputItem = Annotated[
     | Annotated[FunctionCallOutput, Tag("function_call_output")]
     | Annotated[CustomToolCall, Tag("custom_tool_call")]
     | Annotated[CustomToolCallOutput, Tag("custom_tool_call_output")]
+    | Annotated[McpListTools, Tag("mcp_list_tools")]
+    | Annotated[McpCall, Tag("mcp_call")]
+    | Annotated[McpApprovalRequest, Tag("mcp_approval_request")]
+    | Annotated[McpApprovalResponse, Tag("mcp_approval_response")]
+    | Annotated[WebSearchCall, Tag("web_search_call")]
     | Annotated[Compaction, Tag("compaction")]
     | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(_kind),

@@ -9,27 +9,29 @@ import math
 from time import monotonic
 
 from turnstream.errors import AuthenticationError
-from turnstream.keys import WELL_FORMED, Keys, digest
+from turnstream.keys import WELL_FORMED, Caller, Keys, digest
 from turnstream.subjects import DEFAULT_TENANT
 
+ANYBODY = Caller(DEFAULT_TENANT, admin=True)  # while there are no keys: who reaches the gateway owns its machine
 PAUSE = 0.25  # seconds between two readings at least, however many unknown keys are sent
 
 
 class Keyring:
     """The valid keys. None of them is taken for valid more than `ttl` seconds after it was read.
 
-    Until there is a first one, and if the gateway is `private` to its machine, everybody is the default tenant.
+    Until there is a first one, and if the gateway is `private` to its machine, everybody is the default tenant, and an
+    operator.
     """
 
     def __init__(self, keys: Keys, ttl: float, *, private: bool) -> None:
         self._keys = keys
         self._ttl = ttl
         self._open = private
-        self._tenants: dict[bytes, str] = {}
+        self._callers: dict[bytes, Caller] = {}
         self._read_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
 
-    async def tenant(self, bearer: bytes | None) -> str:
+    async def caller(self, bearer: bytes | None) -> Caller:
         """Return whose request it is that carries this bearer token.
 
         Raises AuthenticationError if it is nobody's, and StoreUnavailableError if that cannot be told.
@@ -39,16 +41,16 @@ class Keyring:
             await self._renew(now)
         if bearer is None or not WELL_FORMED.fullmatch(bearer):
             if self._open:
-                return DEFAULT_TENANT
+                return ANYBODY
             raise _refusal(bearer)
         hashed = digest(bearer)
-        if (tenant := self._tenants.get(hashed)) is None:
+        if (caller := self._callers.get(hashed)) is None:
             await self._renew(now)  # it may have been made since
-            tenant = self._tenants.get(hashed)
+            caller = self._callers.get(hashed)
         # Also where no key is asked for: what is sent with a tenant's key must not end up as another tenant's.
-        if tenant is None:
+        if caller is None:
             raise _refusal(bearer)
-        return tenant
+        return caller
 
     async def _renew(self, since: float) -> None:
         """Read the keys, unless that was begun since a certain time; all who wait share one reading."""
@@ -61,9 +63,9 @@ class Keyring:
         try:
             await asyncio.sleep(self._read_at + PAUSE - monotonic())
             began = monotonic()
-            self._tenants = await self._keys.tenants()
+            self._callers = await self._keys.callers()
             # Once there has been a key it stays so, whatever becomes of the table.
-            self._open = self._open and not self._tenants and not await self._keys.any()
+            self._open = self._open and not self._callers and not await self._keys.any()
             self._read_at = began
         finally:
             self._reading = None

@@ -6,7 +6,7 @@ with the next number follows. What does not follow is read from the stream.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
@@ -23,17 +23,20 @@ LOST = (
     "Events of this response were lost, and others follow. Follow it from the start, or retrieve the response itself."
 )
 
+type Closed = Callable[[], Awaitable[bool]]
+"""Tells whether a turn has ended and its last event was stored: nothing is going to be added to its log then."""
+
 
 class Relay:
     """One reader of one turn. Use it with `async with`, entered before the turn is queued."""
 
-    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float, closed: bool = False) -> None:
+    def __init__(self, bus: Bus, tenant: str, turn: str, *, keepalive: float, closed: Closed) -> None:
         self.turn = turn
         self._bus = bus
         self._subject = subjects.events(tenant, turn)
         self._tail = bus.tail(subjects.live(tenant, turn))
         self._keepalive = keepalive  # seconds of silence before the stream is read, and the client told
-        self._closed = closed  # whether nothing is going to be added to the log
+        self._closed = closed
         self._stopped = False
         self._following = 0  # number of the event that the client is to get next
         self._begin()
@@ -76,20 +79,22 @@ class Relay:
             if batch.lines and is_terminal(batch.lines[-1]):
                 return
 
-    async def response(self, *, new: bool = True) -> dict[str, Any]:
-        """Return the response that a turn ends with; `new` as for `lines`. A turn that was begun again will do."""
+    async def response(self, *, new: bool = True) -> dict[str, Any] | None:
+        """Return the response that a turn ends with, or None if it is stopped before; `new` as for `lines`.
+
+        A turn that was begun again will do.
+        """
         try:
             return await self._response(new=new)
         except EventsLostError:
             self._begin()
             return await self._response(new=False)
 
-    async def _response(self, *, new: bool) -> dict[str, Any]:
+    async def _response(self, *, new: bool) -> dict[str, Any] | None:
         last = b""
         async for lines in self.lines(new=new):
             last = lines[-1] if lines else last
-        response: dict[str, Any] = decode(last)["response"]
-        return response
+        return decode(last)["response"] if last and is_terminal(last) else None
 
     async def _batches(self, *, new: bool) -> AsyncIterator[Batch | None]:
         """Yield every batch of the log, those of one attempt in order and without a gap; None is a sign of life."""
@@ -105,7 +110,7 @@ class Relay:
                 yield None
                 live = None
             if live is None:  # silence or a broken tail: see what the stream has
-                async for batch in self._read():
+                async for batch in self._read_on():
                     yield batch
             elif live.batch.attempt == self._attempt and live.batch.first == self._next:
                 self._move_behind(live)
@@ -117,7 +122,15 @@ class Relay:
     async def _read_beginning(self) -> AsyncIterator[Batch]:
         async for batch in self._read():
             yield batch
-        if self._closed:  # and its last event is not there, or nobody would have read on
+        async for batch in self._read_on():
+            yield batch
+
+    async def _read_on(self) -> AsyncIterator[Batch]:
+        """Yield what the stream holds where nothing comes; raise EventsExpiredError if nothing is going to."""
+        closed = await self._closed()
+        async for batch in self._read():
+            yield batch
+        if closed:  # and its last event is not there, or nobody would have read on
             raise EventsExpiredError(EXPIRED)
 
     async def _read(self, heard: Batch | None = None) -> AsyncIterator[Batch]:

@@ -115,7 +115,17 @@ REFUSED = {
     "background_options": "A background response runs as soon as it can.",
 }
 # What is not asked of the model, or stands elsewhere in a turn's row.
-_NOT_KEPT = {"input", "conversation", "previous_response_id", "stream", "prompt", "instructions", "tools", "text"}
+_NOT_KEPT = {
+    "on_busy",
+    "input",
+    "conversation",
+    "previous_response_id",
+    "stream",
+    "prompt",
+    "instructions",
+    "tools",
+    "text",
+}
 
 
 class Question(Body):
@@ -137,6 +147,11 @@ class Question(Body):
                 param="previous_response_id",
             )
         return self
+
+    @property
+    def secrets(self) -> dict[str, Any]:
+        """What is sent along for its tools alone and kept apart, by the labels of their servers."""
+        return {}
 
     @property
     def has_past(self) -> bool:
@@ -162,6 +177,11 @@ class CountTokens(Question):
     def _choosable(self) -> Self:
         check_tools(self.tools, self.tool_choice)
         return self
+
+    @property
+    def secrets(self) -> dict[str, Any]:
+        """What is sent along for its tools alone."""
+        return {tool.server_label: tool.secrets for tool in self.tools if tool.type == "mcp" and tool.secrets}
 
     def parameters(self) -> dict[str, Any]:
         """Return what a turn keeps of it."""
@@ -190,8 +210,7 @@ class CreateResponse(CountTokens):
     safety_identifier: ShortLabel | None = None
     max_output_tokens: Annotated[int, Field(ge=16)] | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    # Llama Stack's limit of model calls in a turn. One is all that a turn makes.
-    max_infer_iters: Annotated[int, Field(ge=1)] | None = None
+    max_infer_iters: Annotated[int, Field(ge=1)] | None = None  # Llama Stack's: calls of the model in a turn
     metadata: Metadata | None = None
     store: bool | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
@@ -199,6 +218,13 @@ class CreateResponse(CountTokens):
     background: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    # Turnstream's own; the operator's limits are checked where the turn is accepted.
+    max_attempts: Annotated[int, Field(ge=1)] | None = None  # times that it is begun before it fails
+    deadline: Annotated[float, Field(gt=0)] | None = None  # seconds from its acceptance
+    grace: Annotated[float, Field(ge=0)] | None = None  # seconds that it may go on for when its worker is to stop
+    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None  # while its conversation has a turn
+    on_disconnect: Literal["continue", "cancel"] | None = None  # once nobody reads it any more
+    disconnect_grace: Annotated[float, Field(ge=0)] | None = None  # seconds for somebody to come back before that
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -211,6 +237,15 @@ class CreateResponse(CountTokens):
         if self.stream_options and not self.stream:
             message = "'stream_options' is for responses with 'stream' set to true."
             raise InvalidRequestError(message, code="invalid_value", param="stream_options")
+        if self.on_busy and not self.conversation:
+            message = "'on_busy' is about the turns of a 'conversation', and there is none."
+            raise InvalidRequestError(message, code="invalid_value", param="on_busy")
+        if self.background and self.on_disconnect == "cancel":
+            message = "A background response goes on without its client, and cannot end with it."
+            raise InvalidRequestError(message, code="invalid_value", param="on_disconnect")
+        if self.disconnect_grace is not None and self.on_disconnect != "cancel":
+            message = "'disconnect_grace' is for responses with 'on_disconnect' set to 'cancel'."
+            raise InvalidRequestError(message, code="invalid_value", param="disconnect_grace")
         for name in self.model_extra or ():
             if name in INSTEAD:
                 message = f"Unknown parameter: '{name}'. Use '{INSTEAD[name]}'."

@@ -41,7 +41,7 @@ class LogResource(Resource):
 
 
 class TerminalEvent(_Event):
-    """The response as it has ended."""
+    """The response as it has ended, and what proves that a client has all events before."""
 
     type: Literal["response.completed", "response.failed", "response.incomplete"]
     response: ResponseResource
@@ -161,13 +161,17 @@ class SummaryDone(_OfItem):
 class CallDelta(_Delta):
     """A piece of what a tool is called with."""
 
-    type: Literal["response.function_call_arguments.delta", "response.custom_tool_call_input.delta"]
+    type: Literal[
+        "response.function_call_arguments.delta",
+        "response.custom_tool_call_input.delta",
+        "response.mcp_call_arguments.delta",
+    ]
 
 
 class ArgumentsDone(_OfItem):
-    """A function's arguments are whole."""
+    """The arguments of a function, or of a server's tool, are whole."""
 
-    type: Literal["response.function_call_arguments.done"]
+    type: Literal["response.function_call_arguments.done", "response.mcp_call_arguments.done"]
     arguments: str
 
 
@@ -176,6 +180,22 @@ class InputDone(_OfItem):
 
     type: Literal["response.custom_tool_call_input.done"]
     input: str
+
+
+class ToolProgress(_OfItem):
+    """How far what a server runs has come."""
+
+    type: Literal[
+        "response.mcp_list_tools.in_progress",
+        "response.mcp_list_tools.completed",
+        "response.mcp_list_tools.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.web_search_call.in_progress",
+        "response.web_search_call.searching",
+        "response.web_search_call.completed",
+    ]
 
 
 # Failure of the stream itself
@@ -208,6 +228,7 @@ type StreamEvent = Annotated[
     | CallDelta
     | ArgumentsDone
     | InputDone
+    | ToolProgress
     | ErrorEvent,
     Field(discriminator="type"),
 ]

@@ -1,6 +1,6 @@
 """What the items and their parts hold that the API shows."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -185,6 +185,130 @@ class CallOutputItem(Resource):
     status: ItemStatus
 
 
+class ListedToolResource(Resource):
+    """A tool as its server describes it."""
+
+    name: str
+    description: str | None
+    input_schema: dict[str, Any]
+    annotations: dict[str, Any] | None
+
+
+class McpListToolsItem(Resource):
+    """What tools an MCP server has, or why that cannot be told."""
+
+    type: Literal["mcp_list_tools"]
+    id: str
+    server_label: str
+    tools: list[ListedToolResource]
+    error: str | None
+
+
+class McpToolErrorResource(Resource):
+    """A tool's own word that it has failed."""
+
+    type: Literal["mcp_tool_execution_error"]
+    content: Any
+
+
+class McpProtocolErrorResource(Resource):
+    """A server's refusal of a call, or a failure on the way to it."""
+
+    type: Literal["mcp_protocol_error", "http_error"]
+    code: int
+    message: str
+
+
+class McpCallItem(Resource):
+    """A call of an MCP server's tool, with what came of it."""
+
+    type: Literal["mcp_call"]
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None
+    error: str | Annotated[McpToolErrorResource | McpProtocolErrorResource, Field(discriminator="type")] | None
+    approval_request_id: str | None
+    status: Literal["in_progress", "calling", "completed", "incomplete", "failed"]
+
+
+class McpApprovalRequestItem(Resource):
+    """A call that is made once its client approves of it."""
+
+    type: Literal["mcp_approval_request"]
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+class McpApprovalResponseItem(Resource):
+    """Whether a client approves of a call."""
+
+    type: Literal["mcp_approval_response"]
+    id: str
+    approval_request_id: str
+    approve: bool
+    reason: str | None
+
+
+class SourceResource(Resource):
+    """A page that a search has found."""
+
+    type: Literal["url"]
+    url: str
+
+
+class SearchResource(Resource):
+    """The model looked for pages."""
+
+    type: Literal["search"]
+    query: str | None = None
+    queries: list[str] | None = None
+    sources: list[SourceResource] | None = None
+
+
+class OpenPageResource(Resource):
+    """The model opened a page."""
+
+    type: Literal["open_page"]
+    url: str | None = None
+
+
+class FindInPageResource(Resource):
+    """The model looked for a text in a page."""
+
+    type: Literal["find_in_page"]
+    url: str
+    pattern: str
+
+
+class SearchResultResource(Resource):
+    """A page that a search has found, with what the model reads of it."""
+
+    url: str
+    title: str
+    snippet: str
+
+
+class FoundTextResource(Resource):
+    """What a search has found, where it does not tell one page from another."""
+
+    text: str
+
+
+class WebSearchCallItem(Resource):
+    """A search of the web, with what it has found, or why it has failed."""
+
+    type: Literal["web_search_call"]
+    id: str
+    status: Literal["in_progress", "searching", "completed", "failed", "incomplete"]
+    action: Annotated[SearchResource | OpenPageResource | FindInPageResource, Field(discriminator="type")] | None = None
+    results: list[SearchResultResource | FoundTextResource] | None = None
+    error: str | None = None
+
+
 class CompactionItem(Resource):
     """All that came before, summed up and sealed. Only while it is added it has a status."""
 
@@ -195,6 +319,16 @@ class CompactionItem(Resource):
 
 
 type ItemResource = Annotated[
-    MessageItem | ReasoningItem | FunctionCallItem | CustomToolCallItem | CallOutputItem | CompactionItem,
+    MessageItem
+    | ReasoningItem
+    | FunctionCallItem
+    | CustomToolCallItem
+    | CallOutputItem
+    | McpListToolsItem
+    | McpCallItem
+    | McpApprovalRequestItem
+    | McpApprovalResponseItem
+    | WebSearchCallItem
+    | CompactionItem,
     Field(discriminator="type"),
 ]

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address, IPv6Address
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from turnstream.settings import Settings
 
@@ -22,5 +22,14 @@ class GatewaySettings(Settings):
     accept_patience: PositiveFloat = Field(5, description="seconds to go on queueing a turn before it is refused")
     keepalive: PositiveFloat = Field(15, description="seconds between two signs of life on a silent stream")
     models_ttl: PositiveFloat = Field(5, description="seconds a list of models or providers is good for")
+    max_attempts_limit: PositiveInt = Field(10, description="times a request may ask to be begun before it fails")
+    deadline_limit: PositiveFloat = Field(86_400, description="seconds a request may ask to have from its acceptance")
+    grace_limit: NonNegativeFloat = Field(
+        30, description="seconds a request may ask to go on for once its worker stops"
+    )
+    disconnect_grace: NonNegativeFloat = Field(
+        5, description="seconds a turn that ends with its readers waits for one to come back"
+    )
+    disconnect_grace_limit: NonNegativeFloat = Field(300, description="seconds a request may ask to wait for that")
     bus_patience: PositiveFloat = Field(10, description="seconds to go on trying while NATS is away")
     store_patience: PositiveFloat = Field(10, description="seconds to go on trying while Postgres is away")

@@ -1,32 +1,34 @@
 """Accept turns and cancel them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.errors import (
     BusUnavailableError,
+    BusyError,
     ConflictError,
     EventsExpiredError,
     KeyTakenError,
     NotFoundError,
+    QueueFullError,
+    RateLimitError,
+    StoreUnavailableError,
     UnavailableError,
 )
 from turnstream.ids import first_id, is_well_formed, new_id
 from turnstream.logs import log
-from turnstream.store import Store
-from turnstream.turns import Turn, response_resource
+from turnstream.store import LINE_LIMIT, Store
+from turnstream.turns import Accepted, Turn, response_resource
+from turnstream_gateway.limits import check_limits
 from turnstream_gateway.models import Models
 from turnstream_gateway.pages import Page, ResponsesPage, behind, list_object
 from turnstream_gateway.questions import Asked, Questions
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.settings import GatewaySettings
-
-# How long after its end a turn's last events may still be missing from its log, since a worker died on them.
-CLOSED_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Sent:
     fingerprint: bytes  # of the body
     key: str | None  # the client's Idempotency-Key
     again: bool  # whether the client's library says that it tries again
+    provider_data: dict[str, Any] | None  # what came along for providers and tools alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,55 @@ class Turns:
         The subscription comes first, so that no event can be missed; then the row, which is what makes it accepted;
         then the queue. A turn that cannot be queued is taken back, and was never accepted.
         """
+        check_limits(body, self.settings)
         await self.models.check(body.model)
         if sent.again and not sent.key and (begun := await self._begun(tenant, sent)):
             return await self._join(tenant, begun), False
         turn = new_id("resp_")
-        asked = await self.questions.read(tenant, turn, body)
+        asked = await self.questions.read(tenant, turn, body, sent.provider_data)
         relay = await self.relay(tenant, turn).__aenter__()
         try:
-            stored = await self._store(tenant, turn, body, asked, sent)
-            if stored == turn:
-                await self._enqueue(tenant, turn)
+            accepted = await self._store(tenant, turn, body, asked, sent)
+            if accepted.turn == turn:
+                if not accepted.ahead:
+                    await self.enqueue(tenant, turn)
+                elif body.on_busy in {"interrupt", "rollback"}:
+                    await self._end_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
                 return relay, True
         except BaseException:
             await relay.__aexit__(None, None, None)
             raise
         await relay.__aexit__(None, None, None)
-        return await self._join(tenant, stored), False
+        return await self._join(tenant, accepted.turn), False
+
+    async def enqueue(self, tenant: str, turn: str) -> None:
+        """Queue a turn that was just stored, or take it back.
+
+        Raises RateLimitError if the queue is full and UnavailableError if it does not answer.
+        """
+        try:
+            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.refused", turn=turn, error=str(error))
+            await self._take_back(tenant, turn)
+            if isinstance(error, QueueFullError):
+                message = "Too many turns are queued or running, and this one was not accepted. Try again later."
+                raise RateLimitError(message, code="queue_full") from error
+            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+
+    async def enqueue_again(self, turn: Turn) -> None:
+        """Queue a turn that was accepted before, whose gateway may have died before it was queued.
+
+        If it was, the same message id queues it once. Raises UnavailableError if the queue does not answer.
+        """
+        if turn.attempt or turn.ended:
+            return
+        try:
+            await self.bus.enqueue(turn.tenant, turn.id, turn.id, patience=self.settings.accept_patience)
+        except QueueFullError as error:
+            log.warning("turn.not_queued", turn=turn.id, error=str(error))  # a worker finds it and queues it
+        except BusUnavailableError as error:
+            raise UnavailableError("The queue is not available. Try again.") from error
 
     async def get(self, tenant: str, turn: str) -> Turn:
         """Return a turn; raise NotFoundError if it is not this tenant's, or was not to be stored."""
@@ -97,7 +133,9 @@ class Turns:
             if found.status != "cancelled":
                 raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
             cancelled = found
-        # The row decides. A worker that misses the signal finds out when it wants to finish.
+        if cancelled.attempt == 0 and cancelled.output is None:
+            await self._queue_cancelled(tenant, turn)
+        # The row decides. A worker that misses the signal finds out when it renews its lease, or wants to finish.
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
 
@@ -125,8 +163,15 @@ class Turns:
             raise ConflictError("The response has not ended. Cancel it first.", code="response_not_ended")
         return {"id": turn, "object": "response", "deleted": True}
 
-    def relay(self, tenant: str, turn: str, *, closed: bool = False) -> Relay:
-        """Return a relay of a turn's events; `closed` says that nothing is going to be added to them."""
+    def relay(self, tenant: str, turn: str) -> Relay:
+        """Return a relay of a turn's events."""
+
+        async def closed() -> bool:
+            try:
+                return await self.store.closed(turn)
+            except StoreUnavailableError:
+                return False  # it is asked again
+
         return Relay(self.bus, tenant, turn, keepalive=self.settings.keepalive, closed=closed)
 
     async def has_events(self, turn: Turn, after: int) -> bool:
@@ -141,8 +186,7 @@ class Turns:
 
     def resume(self, turn: Turn) -> Relay:
         """Return a relay of a stored turn's events."""
-        ended = turn.completed_at is not None and datetime.now(UTC) - turn.completed_at > CLOSED_AFTER
-        return self.relay(turn.tenant, turn.id, closed=ended)
+        return self.relay(turn.tenant, turn.id)
 
     async def _begun(self, tenant: str, sent: Sent) -> str | None:
         """Return the turn that a client's retry without a key has begun already, if its first try came through."""
@@ -152,15 +196,10 @@ class Turns:
     async def _join(self, tenant: str, begun: str) -> Relay:
         """Return the relay of a turn that the same request began before, entered."""
         turn = await self.accepted(tenant, begun)
-        if turn.attempt == 0 and not turn.ended:
-            # Its gateway may have died before it was queued; if it was, the same message id queues it once.
-            try:
-                await self.bus.enqueue(tenant, begun, begun, patience=self.settings.accept_patience)
-            except BusUnavailableError as error:
-                raise UnavailableError("The queue is not available. Try again.") from error
+        await self.enqueue_again(turn)
         return await self.resume(turn).__aenter__()
 
-    async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> str:
+    async def _store(self, tenant: str, turn: str, body: CreateResponse, asked: Asked, sent: Sent) -> Accepted:
         conversation, previous = body.conversation, body.previous_response_id
         try:
             stored = await self.store.accept(
@@ -173,10 +212,18 @@ class Turns:
                 previous=previous,
                 key=sent.key,
                 fingerprint=sent.fingerprint,
+                secrets=asked.secrets,
+                line_limit=0 if body.on_busy == "reject" else LINE_LIMIT,
             )
         except KeyTakenError as error:
             message = "This Idempotency-Key was used with another body. Use a new key for a new request."
             raise ConflictError(message, code="idempotency_key_reused") from error
+        except BusyError as error:
+            if body.on_busy == "reject":
+                message = f"A turn of conversation '{conversation}' has not ended."
+                raise ConflictError(message, code="conversation_busy", param="conversation") from error
+            message = f"More than {LINE_LIMIT} turns of conversation '{conversation}' have not ended. Try again later."
+            raise RateLimitError(message, code="conversation_busy", param="conversation") from error
         if stored:
             return stored
         if conversation:
@@ -189,13 +236,31 @@ class Turns:
         message = f"Previous response '{previous}' was not found."
         raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
 
-    async def _enqueue(self, tenant: str, turn: str) -> None:
+    async def _end_line(self, tenant: str, ahead: Sequence[str], *, keep: bool) -> None:
+        """End the turns that stand before one in its conversation."""
+        for turn in await self.store.cancel_line(tenant, ahead, keep=keep):
+            await self._queue_cancelled(tenant, turn)
+            await self.bus.signal(subjects.cancel(turn))
+
+    async def _queue_cancelled(self, tenant: str, turn: str) -> None:
+        """Let a worker end the log of a turn that was cancelled: one that waited for others is on no queue."""
         try:
-            await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
+            await self.bus.enqueue(tenant, turn, f"{turn}:cancelled", patience=self.settings.accept_patience)
         except BusUnavailableError as error:
-            log.warning("turn.refused", turn=turn, error=str(error))
+            log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
+
+    async def _take_back(self, tenant: str, turn: str) -> None:
+        """Undo that a turn was stored; raise UnavailableError with a code of its own if that cannot be done either."""
+        try:
             # The message may have been stored all the same: then it finds no turn, or one that must not go on.
             if not await self.store.withdraw(turn):
                 await self.store.cancel(tenant, turn)
                 await self.bus.signal(subjects.cancel(turn))
-            raise UnavailableError("The queue is not available, and the turn was not accepted. Try again.") from error
+        except StoreUnavailableError as error:
+            # It may run once both are back. To say that it was refused would have it run twice.
+            log.error("turn.uncertain", turn=turn, error=str(error))
+            message = (
+                f"Whether response '{turn}' was accepted is not known, so it may run later. Look for it, or send the "
+                "same request as a retry, which joins it."
+            )
+            raise UnavailableError(message, code="acceptance_unknown") from error

@@ -1,13 +1,13 @@
 """A model's answer, written into a turn's output as its chunks arrive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from turnstream.errors import ModelError
-from turnstream.ids import new_id
-from turnstream.turns import Outcome
+from turnstream.ids import item_id, new_id
+from turnstream.turns import Item
 from turnstream_worker.chat_request import wants_logprobs
 from turnstream_worker.chat_stream import Chunk
 from turnstream_worker.output import Output
@@ -19,7 +19,7 @@ CALL_ID_LIMIT = 128  # characters, as many as a client may send back
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """A tool's call as its pieces arrive."""
 
     id: str = ""
@@ -31,7 +31,6 @@ class Answer:
     """The answer to one chat completion."""
 
     def __init__(self, asked: dict[str, Any], output: Output, *, limit: int) -> None:
-        self._custom = {tool["name"] for tool in asked.get("tools", ()) if tool["type"] == "custom"}
         self._calls_limit = min(
             asked.get("max_tool_calls", CALLS_LIMIT), 1 if asked.get("parallel_tool_calls") is False else CALLS_LIMIT
         )
@@ -40,10 +39,10 @@ class Answer:
         self._limit = limit  # characters
         self.usage: dict[str, Any] = {}
         self.thinking = False  # whether its reasoning is what is being written
-        self._calls: list[_Call] = []
-        self._growing: dict[int | None, _Call] = {}  # the last one of each index
+        self._calls: list[Call] = []
+        self._growing: dict[int | None, Call] = {}  # the last one of each index
         self._finish = "stop"
-        self._service_tier: str | None = None
+        self.service_tier: str | None = None
 
     @property
     def full(self) -> bool:
@@ -65,7 +64,7 @@ class Answer:
         if usage := chunk.get("usage"):
             self.usage = usage  # some servers send it along with every chunk: the last one counts
         if tier := chunk.get("service_tier"):
-            self._service_tier = str(tier)
+            self.service_tier = str(tier)
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
             self._write("output_text", delta.get("content"), choice)
@@ -74,18 +73,23 @@ class Answer:
                 self._read_call(piece)
             self._finish = choice.get("finish_reason") or self._finish
 
-    def outcome(self) -> Outcome:
-        """Close what is open and return how the turn ends, but for its usage."""
-        reason = "max_output_tokens" if self.full else INCOMPLETE.get(self._finish)
-        self._output.close_item("incomplete" if reason else "completed")
-        if reason is None:
-            self._add_calls()
-        return Outcome(
-            "incomplete" if reason else "completed",
-            self._output.items,
-            incomplete={"reason": reason} if reason else None,
-            service_tier=self._service_tier,
-        )
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that it makes, each with an id; none of an answer that was cut off."""
+        if self.reason:
+            return []
+        return [
+            replace(call, id=call.id[:CALL_ID_LIMIT] or new_id("call_")) for call in self._calls[: self._calls_limit]
+        ]
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is incomplete, or None."""
+        return "max_output_tokens" if self.full else INCOMPLETE.get(self._finish)
+
+    def end(self) -> None:
+        """Close the text that is open, to be told once it is stored."""
+        self._output.hold_item("incomplete" if self.reason else "completed")
 
     def ends_thoughts(self, chunk: Chunk) -> bool:
         """Tell whether its reasoning is over with this chunk."""
@@ -104,24 +108,24 @@ class Answer:
         call.name = function.get("name") or call.name
         call.arguments += function.get("arguments") or function.get("input") or ""
 
-    def _call_of(self, index: int | None, call_id: str) -> _Call:
+    def _call_of(self, index: int | None, call_id: str) -> Call:
         """Return the call that a piece belongs to: some providers give no index, or all calls the same one."""
         call = self._growing.get(index)
         if call is None or (call_id and call.id not in {"", call_id}):
-            call = self._growing[index] = _Call()
+            call = self._growing[index] = Call()
             self._calls.append(call)
         call.id = call_id or call.id
         return call
 
-    def _add_calls(self) -> None:
-        for call in self._calls[: self._calls_limit]:
-            named = {"call_id": call.id[:CALL_ID_LIMIT] or new_id("call_"), "name": call.name}
-            if call.name in self._custom:
-                given = {"input": _input(call.arguments)}
-                self._output.add("custom_tool_call", "ctc_", **named, **given, status="completed")
-            else:
-                given = {"arguments": call.arguments or "{}"}
-                self._output.add("function_call", "fc_", **named, **given, status="completed")
+
+def client_call(call: Call, custom: bool, turn: str) -> Item:
+    """Return a call of a tool that the client runs, as an item."""
+    named = {"call_id": call.id, "name": call.name}
+    if custom:
+        given = {"input": _input(call.arguments)}
+        return {"type": "custom_tool_call", "id": item_id("ctc_", turn), **named, **given, "status": "completed"}
+    given = {"arguments": call.arguments or "{}"}
+    return {"type": "function_call", "id": item_id("fc_", turn), **named, **given, "status": "completed"}
 
 
 def _input(arguments: str) -> str:

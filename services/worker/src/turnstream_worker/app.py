@@ -7,28 +7,34 @@ from turnstream.bus import Bus, StreamService
 from turnstream.database import Database
 from turnstream.fetch import Fetcher
 from turnstream.process import notify_ready
+from turnstream.secrets import Secrets
 from turnstream.store import Store
 from turnstream_worker.attachments import AttachmentLimits, Attachments
 from turnstream_worker.engine import Engine
+from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.pass_through import PassThrough
 from turnstream_worker.questions import Questions
 from turnstream_worker.run_turn import TurnRunner
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.stack import open_stack
+from turnstream_worker.toolboxes import Toolboxes
+from turnstream_worker.tools.tools import Tools
 from turnstream_worker.worker import Worker
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Run a worker until `stop` is set."""
     stack = await open_stack(settings)
-    fetcher = Fetcher(settings)
+    fetcher, tools = Fetcher(settings), Tools(settings)
     bus = await Bus.connect(settings, "worker")
     database = await Database.connect(settings)
     store = Store(database)
     try:
         limits = AttachmentLimits(settings.attachments, settings.attachment_limit, settings.attachments_limit)
-        engine = Engine(stack, Attachments(fetcher, limits), Sealing(await store.secret("sealing")), settings)
+        models = ModelCalls(stack, Sealing(await store.secret("sealing")), settings)
+        toolboxes = Toolboxes(tools, Secrets(settings.secrets_key))
+        engine = Engine(models, Attachments(fetcher, limits), toolboxes, settings)
         questions = Questions(engine, store, settings.max_history)
         await bus.serve("stack", {"models": lambda _: stack.models(), "providers": lambda _: stack.providers()})
         calls = [
@@ -43,6 +49,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await bus.close()
         await database.close()
         await stack.close()
+        await tools.close()
         fetcher.close()
 
 

@@ -16,6 +16,8 @@ type Message = dict[str, Any]
 _ROLES = {"developer": "system"}
 OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 SUMMARY = "A summary of the conversation so far, in place of its messages:\n\n"
+DENIED = "The user did not allow this call, and it was not run."
+NOT_DECIDED = "This call waits for the user to allow it, and was not run."
 ATTACHED = "What the tool call {call} returned besides its text:"
 
 
@@ -35,6 +37,7 @@ class Reader:
         messages: list[Message] = []
         asked_at = max((place for place, item in enumerate(items) if item.get("role") == "user"), default=-1)
         calls: set[str] = set()
+        approvals = _approvals(items)
         # What a tool returned besides text stands behind the outputs of all calls that were made together.
         attached: list[Message] = []
         for place, item in enumerate(items):
@@ -57,6 +60,8 @@ class Reader:
                     _add_output(item, messages, attached)
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
+                case _:
+                    _add_exchange(item, approvals, messages)
         return messages + attached
 
     def _thought(self, item: Item) -> str:
@@ -70,6 +75,48 @@ class Reader:
             message = "A compaction item was not made here, or was changed."
             raise ModelError(message, code="invalid_prompt", status=400)
         return summary
+
+
+def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]) -> None:
+    """Add the call of a tool that Turnstream runs, and what it returned; nothing for any other item."""
+    match item["type"]:
+        case "mcp_call" if item.get("approval_request_id") is None:
+            name, arguments, returned = item["name"], item["arguments"], _returned(item)
+        case "mcp_approval_request":
+            name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
+        case "web_search_call" if item["action"].get("query") is not None:
+            name, returned = "web_search", _found(item)
+            arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
+        case _:
+            return
+    function = {"name": name, "arguments": _as_json(arguments)}
+    _caller(messages).setdefault("tool_calls", []).append({"id": item["id"], "type": "function", "function": function})
+    messages.append({"role": "tool", "tool_call_id": item["id"], "content": returned})
+
+
+def _approvals(items: list[Item]) -> dict[str, str]:
+    """Return what became of the calls that a person was asked about, by the ids of the requests."""
+    decided = {}
+    for item in items:
+        if item["type"] == "mcp_approval_response":
+            reason = f" They said: {item['reason']}" if item.get("reason") else ""
+            decided[item["approval_request_id"]] = NOT_DECIDED if item["approve"] else DENIED + reason
+        elif item["type"] == "mcp_call" and item.get("approval_request_id"):
+            decided[item["approval_request_id"]] = _returned(item)
+    return decided
+
+
+def _returned(item: Item) -> str:
+    error = item.get("error")
+    if error is None:
+        return item.get("output") or ""
+    return error if isinstance(error, str) else orjson.dumps(error).decode()
+
+
+def _found(item: Item) -> str:
+    if item.get("error"):
+        return str(item["error"])
+    return orjson.dumps(item.get("results") or []).decode()
 
 
 def _add_message(item: Item, messages: list[Message]) -> None:

@@ -1,5 +1,6 @@
 """A turn's output items as they grow, each with its events in the order of the Open Responses specification."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from turnstream.ids import item_id
@@ -17,6 +18,13 @@ NEW_ITEMS: dict[str, tuple[str, Item]] = {
 CALLS = {
     "function_call": ("arguments", "response.function_call_arguments"),
     "custom_tool_call": ("input", "response.custom_tool_call_input"),
+    "mcp_call": ("arguments", "response.mcp_call_arguments"),
+}
+# The beginning of the types of the events of what Turnstream runs itself, and the states that it goes through.
+TOOL_EVENTS = {
+    "mcp_list_tools": ("response.mcp_list_tools", "in_progress"),
+    "mcp_call": ("response.mcp_call", "in_progress"),
+    "web_search_call": ("response.web_search_call", "in_progress", "searching"),
 }
 # Deltas are filled up to a multiple of so many characters: their sizes would tell a listener on the wire their lengths.
 OBFUSCATION_BLOCK = 16
@@ -26,8 +34,9 @@ _FILLING = "x" * OBFUSCATION_BLOCK
 class Output:
     """The items that one attempt adds to a turn.
 
-    Text is streamed as it comes. A tool's call is announced only once it is stored with its turn, by `announce`: a
-    client may act on a call as soon as it sees it, so one that a later attempt would not repeat must never be seen.
+    Text is streamed as it comes. That an item is whole is told only once it is stored, by `announce`, so that no later
+    attempt makes it again; and a call of a client's tool is not told of before at all, since a client may act on a call
+    as soon as it sees it.
     """
 
     def __init__(self, turn: str, log: EventLog, state: LogState, *, obfuscate: bool = True) -> None:
@@ -47,11 +56,15 @@ class Output:
         """The text of the open part."""
         return "".join(self._part.pieces) if self._part else ""
 
-    def close_left_open(self) -> None:
-        """Close what a dead attempt left half-streamed, as incomplete; it is no part of the turn's output."""
+    def close_left_open(self, goes_on: Iterable[str] = ()) -> None:
+        """Close what a dead attempt left half-streamed, as incomplete; it is no part of the turn's output.
+
+        The items whose ids are in `goes_on` stay open: what they are about goes on.
+        """
         for left in tuple(self._state.open.values()):
-            self._finish(left, _whole(left, "incomplete"))
-        self._state.open.clear()
+            if left.item["id"] not in goes_on:
+                del self._state.open[left.item["id"]]
+                self._finish(left, _whole(left, "incomplete"))
 
     async def room(self) -> None:
         """Wait while more is waiting to be sent than may."""
@@ -66,37 +79,47 @@ class Output:
         self.size += len(delta)
         self._send_delta(part, delta, logprobs or [])
 
-    def close_item(self, status: str, **fields: Any) -> None:
-        """Close the open item, if there is one, as `completed` or `incomplete`, with what it has besides its parts."""
+    def hold_item(self, status: str, **fields: Any) -> None:
+        """End the open item, if there is one, as `completed` or `incomplete`, with what it has besides its parts.
+
+        That it is whole is to be announced.
+        """
         if self._item is None:
             return
         opened, item = self._item, {**_whole(self._item, status), **fields}
         self._item = self._part = None
-        self._finish(opened, item)
+        self._state.open[item["id"]] = opened
         self.items.append(item)
 
-    def add(self, kind: str, prefix: str, **fields: Any) -> None:
-        """Add a whole item, to be announced once it is stored."""
-        self.items.append({"type": kind, "id": item_id(prefix, self._turn), **fields})
-
-    def put(self, kind: str, prefix: str, **fields: Any) -> Item:
-        """Add a whole item and announce it at once; return it."""
-        self.add(kind, prefix, **fields)
+    def close_item(self, **fields: Any) -> None:
+        """End the open item as completed, if there is one, and announce it: another one follows before it is stored."""
+        self.hold_item("completed", **fields)
         self.announce(self.items[-1:])
-        return self.items[-1]
+
+    def take(self) -> list[Item]:
+        """Return the whole items, which stand in the journal from now on, and begin anew."""
+        taken, self.items = self.items, []
+        return taken
+
+    def begin(self, item: Item) -> None:
+        """Send the first events of a tool's call that has been started."""
+        if item["id"] not in self._state.open:
+            opened = self._state.open[item["id"]] = self._open(_beginning(item))
+            self._send_beginning(opened, item)
 
     def announce(self, items: list[Item]) -> None:
         """Send the events of stored items that the log lacks, in part or whole."""
         for item in items:
             if item["id"] not in self._state.done:
                 opened = self._state.open.pop(item["id"], None) or self._open(_beginning(item))
+                self._send_beginning(opened, item)
                 self._finish(opened, item)
 
     def _begin(self, kind: str) -> OpenPart:
         """Open a part of a kind behind those of its item, and first the item where that is another's."""
         wanted = PART_KINDS[kind]
         if self._item is not None and self._item.item["type"] != wanted.item:
-            self.close_item("completed")
+            self.close_item()
         if self._item is None:
             prefix, beginning = NEW_ITEMS[wanted.item]
             self._item = self._open({"type": wanted.item, "id": item_id(prefix, self._turn), **beginning})
@@ -133,8 +156,11 @@ class Output:
             for place, part in enumerate(item.get(within, ())):
                 open_part = opened.parts.get((within, place)) or self._open_part(opened, part["type"], place)
                 self._end_part(open_part, part)
-        if item["type"] in CALLS:
-            self._send_call(opened, item)
+        if item["type"] in TOOL_EVENTS:
+            # A search that failed has no event of its own.
+            end = "failed" if item.get("error") is not None and item["type"] != "web_search_call" else "completed"
+            kind = f"{TOOL_EVENTS[item['type']][0]}.{end}"
+            self._send_once(opened.sent, kind, item_id=item["id"], output_index=opened.index)
         self._log.append("response.output_item.done", output_index=opened.index, item=item, **self._of_response)
         self._state.done.add(item["id"])
 
@@ -147,11 +173,16 @@ class Output:
         self._send_once(part.sent, f"{kind.text_events}.done", **part.place, **{kind.text: text}, **fields)
         self._send_once(part.sent, f"{kind.part_events}.done", **part.place, part=whole)
 
-    def _send_call(self, opened: OpenItem, item: Item) -> None:
-        name, events = CALLS[item["type"]]
-        place = {"item_id": item["id"], "output_index": opened.index}
-        self._send_once(opened.sent, f"{events}.delta", **place, delta=item[name])
-        self._send_once(opened.sent, f"{events}.done", **place, **{name: item[name]})
+    def _send_beginning(self, opened: OpenItem, item: Item) -> None:
+        place: dict[str, Any] = {"item_id": item["id"], "output_index": opened.index}
+        if item["type"] in TOOL_EVENTS:
+            events, *states = TOOL_EVENTS[item["type"]]
+            for state in states:
+                self._send_once(opened.sent, f"{events}.{state}", **place)
+        if item["type"] in CALLS:
+            field, events = CALLS[item["type"]]
+            self._send_once(opened.sent, f"{events}.delta", **place, delta=item[field])
+            self._send_once(opened.sent, f"{events}.done", **place, **{field: item[field]})
 
     def _send_once(self, sent: set[str], kind: str, **fields: Any) -> None:
         """Send an event of which there is one, unless the log has it: a dead attempt may have got so far."""

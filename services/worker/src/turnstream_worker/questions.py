@@ -50,6 +50,8 @@ def _turn(asked: dict[str, Any]) -> Turn:
         attempt=0,
         handovers=0,
         stored=False,
+        kept=False,
+        secrets=None,
         service_tier=None,
         created_at=datetime.now(UTC),
         completed_at=None,

@@ -5,18 +5,23 @@ Whatever breaks in between, the message comes again, and the next attempt goes o
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from turnstream.bus import Bus, Delivery
-from turnstream.errors import FencedError, ModelError, TurnstreamError
-from turnstream.ids import new_id
+from turnstream.dead_letter import DeadLetter
+from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
+from turnstream_worker.agent_loop import made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
+from turnstream_worker.gate import Gate
 from turnstream_worker.history import read_history
+from turnstream_worker.journal import Journal
 from turnstream_worker.log_state import LogState
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
@@ -28,7 +33,9 @@ TERMINAL_EVENTS = {
     "incomplete": "response.incomplete",
     "cancelled": "response.incomplete",
 }
-LEAST_DELAY = 0.1  # seconds before a message that could not be worked on comes again
+QUEUE_PATIENCE = 5  # seconds to try to queue a turn
+CLOSED_AT_ONCE = 1000  # turns
+CLOSE_PATIENCE = 5  # seconds to try to close them
 
 
 class StopReason(Enum):
@@ -45,9 +52,11 @@ class Running:
 
     delivery: Delivery
     turn: str
-    owner: str = field(default_factory=lambda: new_id("claim_"))
+    owner: str  # the worker and the delivery's receipt, with a slash between
+    claimed: Turn | None = None  # the turn as it was claimed
+    leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
-    engine: asyncio.Task[Outcome] | None = None
+    engine: asyncio.Task[Outcome | None] | None = None  # or what it waits for before
 
     def stop(self, reason: StopReason) -> None:
         """Stop the engine at its next await; the first reason counts."""
@@ -64,20 +73,20 @@ class TurnRunner:
     store: Store
     engine: Engine
     settings: WorkerSettings
+    gate: Gate = field(default_factory=Gate)
+    ended: list[str] = field(default_factory=list)  # turns whose last events are stored, to be closed together
+
+    async def close_ended(self) -> None:
+        """Forget that turns which have ended were open; raise StoreUnavailableError."""
+        while turns := self.ended[:CLOSED_AT_ONCE]:
+            await self.store.close(turns, patience=CLOSE_PATIENCE)
+            del self.ended[: len(turns)]
 
     async def run(self, running: Running) -> None:
         """Run a turn from its delivery until it is settled; raise nothing that another delivery mends."""
         try:
-            turn = await self.store.claim(running.turn, running.owner, self.settings.lease)
-            if turn is None:
-                await self._leave(running)
-            elif self._is_hopeless(turn) or await self._end(running, turn):
-                if not turn.stored:
-                    await self.store.forget(turn)
-                await running.delivery.ack()
-            else:
-                await self.store.release(turn, running.owner)
-                await running.delivery.nak(0)
+            async with self.gate.beside():
+                await self._settle(running)
         except FencedError:
             log.info("turn.lost", turn=running.turn)
         except TurnstreamError as error:
@@ -86,27 +95,63 @@ class TurnRunner:
         except Exception as error:  # noqa: BLE001 - a fault of ours: the message comes again, and beginnings are counted
             log.error("turn.broke", turn=running.turn, **fault(error))
 
+    async def _settle(self, running: Running) -> None:
+        if running.leaving:
+            await running.delivery.nak(0)
+            return
+        turn = running.claimed = await self.store.claim(running.turn, running.owner, self.settings.lease)
+        if turn is None:
+            # It has ended, or waits for another turn, or is another worker's. None of them needs this message.
+            await running.delivery.ack()
+            return
+        async with self._surroundings(running, turn):
+            ended = self._is_hopeless(turn) or await self._end(running, turn)
+        if ended:
+            if not turn.stored:
+                await self.store.forget(turn)
+            await running.delivery.ack()
+            self.ended.append(turn.id)
+        else:
+            await self.store.release(turn, running.owner)
+            await running.delivery.nak(0)
+
     def _is_hopeless(self, turn: Turn) -> bool:
         """Tell whether a turn that has failed in the store could not be brought to its log's end either."""
-        hopeless = turn.output is not None and turn.beginnings > 2 * self.settings.max_attempts + 1
+        hopeless = turn.output is not None and turn.beginnings > 2 * self._max_attempts(turn) + 1
         if hopeless:
             log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
         return hopeless
 
-    async def _leave(self, running: Running) -> None:
-        """Settle a message whose turn cannot be claimed: it is gone, or somebody holds it."""
-        held_for = await self.store.held_for(running.turn)
-        if held_for is None:
-            await running.delivery.ack()
-        else:
-            await running.delivery.nak(max(held_for, LEAST_DELAY))
+    @asynccontextmanager
+    async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[None]:
+        """Let the last attempt at a turn be alone in this worker if one of it has died: it may have killed its worker.
+
+        So it takes no other turn with it. Nor does another take it: as long as it waits, its attempt does not count.
+        """
+        runs = turn.output is None and turn.status != "cancelled"
+        if not (runs and 1 < turn.beginnings == self._max_attempts(turn)):
+            yield
+            return
+        await self.store.excuse(turn, running.owner, excused=True)
+        async with self.gate.alone() as running.engine:
+            await asyncio.wait([running.engine])
+            await self.store.excuse(turn, running.owner, excused=False)
+            yield
+
+    def _max_attempts(self, turn: Turn) -> int:
+        return turn.request.get("max_attempts") or self.settings.max_attempts
 
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
-        if turn.output is None and turn.beginnings > self.settings.max_attempts:
-            message = f"The turn was begun {self.settings.max_attempts} times and never ended."
-            turn = await self.store.finish(turn, _failed("max_attempts", message))
+        if turn.output is None and turn.beginnings > (attempts := self._max_attempts(turn)):
+            message = f"The turn was begun {attempts} times and never ended."
+            journal = await Journal.open(self.store, turn)
+            turn = await self._finish(turn, _failed("max_attempts", message, journal))
+        if (turn.error or {}).get("code") == "max_attempts":
+            # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
+            steps = await self.store.steps(turn.id)
+            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=self._max_attempts(turn)))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -116,7 +161,7 @@ class TurnRunner:
             if outcome is None:
                 await event_log.flush()
                 return False
-            turn = await self.store.finish(turn, outcome)
+            turn = await self._finish(turn, outcome)
         output.announce(turn.output or [])
         output.close_left_open()
         event_log.end(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
@@ -132,6 +177,16 @@ class TurnRunner:
         )
         return True
 
+    async def _finish(self, turn: Turn, outcome: Outcome) -> Turn:
+        """End a turn in the store, and queue the one that waited for it."""
+        ended, following = await self.store.finish(turn, outcome)
+        if following:
+            try:
+                await self.bus.enqueue(turn.tenant, following, f"{following}:released", patience=QUEUE_PATIENCE)
+            except BusUnavailableError as error:
+                log.warning("turn.not_queued", turn=following, error=str(error))  # the reconciler finds it
+        return ended
+
     async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
         if turn.attempt == 1:  # nobody can have written to it
             event_log, state = EventLog(self.bus, turn), LogState()
@@ -145,44 +200,48 @@ class TurnRunner:
 
     async def _outcome(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
         """Return how the turn ends, or None if another worker is to run it."""
-        output.close_left_open()
+        journal = await Journal.open(self.store, turn)
+        output.announce(journal.whole)
+        output.close_left_open(goes_on={item["id"] for item in journal.items})
         if turn.status == "cancelled":
-            return Outcome("cancelled", [])
+            return Outcome("cancelled", journal.items, usage=journal.usage.shown())
         try:
             history = await read_history(self.store, turn, self.settings.max_history)
-            running.engine = asyncio.create_task(self.engine.run(turn, history, output), name="engine")
+            engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
+            running.engine = asyncio.create_task(engine, name="engine")
             if running.reason:
                 running.engine.cancel()
             return await running.engine
         except asyncio.CancelledError:
             if running.reason is None:
                 raise
-            return _stopped(running.reason, output)
+            return _stopped(running.reason, journal, output)
         except ModelError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
-            output.close_item("incomplete")
-            return _failed(error.code, error.message, output)
+            output.hold_item("incomplete")
+            return _failed(error.code, error.message, journal, output)
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
-            output.close_item("incomplete")
-            return _failed("server_error", "The turn failed inside Turnstream.", output)
+            output.hold_item("incomplete")
+            return _failed("server_error", "The turn failed inside Turnstream.", journal, output)
 
 
 def _obfuscates(turn: Turn) -> bool:
     return bool(turn.request.get("stream_options", {}).get("include_obfuscation", True))
 
 
-def _stopped(reason: StopReason, output: Output) -> Outcome | None:
+def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | None:
     if reason is StopReason.LOST:
         raise FencedError("the lease was lost")
     if reason is StopReason.HANDED_OVER:
         return None
-    output.close_item("incomplete")
-    return Outcome("cancelled", output.items)
+    output.hold_item("incomplete")
+    return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
 
 
-def _failed(code: str, message: str, output: Output | None = None) -> Outcome:
-    return Outcome("failed", output.items if output else [], error={"code": code, "message": message})
+def _failed(code: str, message: str, journal: Journal, output: Output | None = None) -> Outcome:
+    made = made_so_far(journal, output) if output else journal.items
+    return Outcome("failed", made, usage=journal.usage.shown(), error={"code": code, "message": message})

@@ -7,8 +7,11 @@ from typing import Any
 from turnstream import subjects
 from turnstream.bus import Bus, WorkQueue
 from turnstream.errors import BusUnavailableError, StoreUnavailableError
+from turnstream.ids import new_id
 from turnstream.logs import log
 from turnstream.store import Store
+from turnstream_worker.beats import Beats
+from turnstream_worker.reconciler import Reconciler
 from turnstream_worker.run_turn import Running, StopReason, TurnRunner
 from turnstream_worker.settings import WorkerSettings
 
@@ -23,17 +26,28 @@ class Worker:
         self._store = store
         self._runner = runner
         self._settings = settings
+        self._id = new_id("worker_")
+        self._beats = Beats(self._id, settings.dead_after)
+        self._reconciler = Reconciler(bus, store, self._beats, settings)
         self._running: dict[asyncio.Task[None], Running] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take and run turns until `stop` is set, then drain; raise if a side task dies."""
+        log.info("worker.started", worker=self._id)
         await self._bus.on_signal(subjects.cancel("*"), self._on_cancel)
+        await self._bus.on_signal(subjects.beat("*", "*"), self._on_beat)
         async with self._bus.work(subjects.INTERACTIVE, self._settings.concurrency) as queue:
-            heartbeat = asyncio.create_task(self._heartbeat(), name="worker.heartbeat")
             main = asyncio.create_task(self._take(queue), name="worker.take")
             stopped = asyncio.create_task(stop.wait(), name="worker.stop")
-            broken = asyncio.create_task(self._bus.failed.wait(), name="worker.bus")
-            tasks: tuple[asyncio.Task[Any], ...] = (heartbeat, main, stopped, broken)
+            tasks: tuple[asyncio.Task[Any], ...] = (
+                asyncio.create_task(self._beat(), name="worker.beat"),
+                asyncio.create_task(self._heartbeat(), name="worker.heartbeat"),
+                asyncio.create_task(self._close(), name="worker.close"),
+                asyncio.create_task(self._reconciler.run(), name="worker.reconciler"),
+                asyncio.create_task(self._bus.failed.wait(), name="worker.bus"),
+                main,
+                stopped,
+            )
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 main.cancel()
@@ -45,11 +59,14 @@ class Worker:
                     task.cancel()
             for task in done - {stopped}:
                 raise RuntimeError(f"{task.get_name()} ended") from (None if task.cancelled() else task.exception())
+        if not self._running:  # else the others had better take over what is left
+            await self._bus.signal(subjects.beat(self._id, subjects.GONE))
 
     async def _take(self, queue: WorkQueue) -> None:
         while True:
+            await self._runner.gate.opened()
             delivery = await queue.next()
-            running = Running(delivery, delivery.data.decode())
+            running = Running(delivery, delivery.data.decode(), f"{self._id}/{delivery.receipt}")
             task = asyncio.create_task(self._run(running, queue), name="turn")
             self._running[task] = running
             task.add_done_callback(self._running.pop)
@@ -59,6 +76,29 @@ class Worker:
             await self._runner.run(running)
         finally:
             queue.release()
+
+    async def _beat(self) -> None:
+        """Let the other workers know, and this one, that it lives and can be heard."""
+        while True:
+            await self._bus.signal(subjects.beat(self._id, subjects.HERE))
+            await asyncio.sleep(self._settings.beat)
+
+    def _on_beat(self, subject: str) -> None:
+        _, _, worker, word = subject.split(".")
+        if word == subjects.HERE:
+            self._beats.hear(worker)
+        else:
+            self._beats.bury([worker])
+
+    async def _close(self) -> None:
+        """Close turns that have ended, those of a while together: it is not urgent."""
+        while True:
+            await asyncio.sleep(self._settings.beat)
+            await self._close_ended()
+
+    async def _close_ended(self) -> None:
+        with suppress(StoreUnavailableError):  # it is tried again, by another worker if this one is going
+            await self._runner.close_ended()
 
     async def _heartbeat(self) -> None:
         """Prolong acks and leases of all running turns, and stop those that are another's by now."""
@@ -70,14 +110,16 @@ class Worker:
             for one in running:
                 with suppress(BusUnavailableError):  # it may come again: whoever gets it finds the lease
                     await one.delivery.in_progress()
-            held = {one.owner: one.turn for one in running if one.engine}
+            held = {one.owner: one.turn for one in running if one.claimed}
             try:
                 ours = await self._store.renew(held, self._settings.lease, patience=self._settings.heartbeat)
             except StoreUnavailableError:
                 continue  # nobody else can claim them either
             for one in running:
-                if one.owner in held and one.owner not in ours and one.engine and not one.engine.done():
+                if one.owner in held and one.owner not in ours:
                     one.stop(StopReason.LOST)
+                elif ours.get(one.owner):
+                    one.stop(StopReason.CANCELLED)
 
     def _on_cancel(self, subject: str) -> None:
         turn = subject.rpartition(".")[2]
@@ -86,13 +128,16 @@ class Worker:
                 running.stop(StopReason.CANCELLED)
 
     async def _drain(self) -> None:
-        """Let running turns go on for `grace` seconds, and hand over what is left."""
+        """Let running turns go on to the end of their step, or of their grace, and hand over what is left."""
         log.info("worker.draining", turns=len(self._running))
-        await self._wait(self._settings.grace)
         for running in self._running.values():
-            running.stop(StopReason.HANDED_OVER)
-        await self._wait(LAST_WORDS)
-
-    async def _wait(self, seconds: float) -> None:
+            running.leaving = True
+            asyncio.get_running_loop().call_later(self._grace(running), running.stop, StopReason.HANDED_OVER)
         if self._running:
-            await asyncio.wait(tuple(self._running), timeout=seconds)
+            await asyncio.wait(tuple(self._running), timeout=self._settings.grace + LAST_WORDS)
+        await self._close_ended()
+
+    def _grace(self, running: Running) -> float:
+        """Return for how many seconds a turn may go on: as it asks, but no longer than this worker stays."""
+        asked = running.claimed.request.get("grace") if running.claimed else None
+        return self._settings.grace if asked is None else min(asked, self._settings.grace)

@@ -2,8 +2,9 @@
 
 from turnstream.bus.answers import Answer
 from turnstream.bus.bus import Bus
+from turnstream.bus.dead_letters import DeadLetters, Filed
 from turnstream.bus.stream_service import StreamService
 from turnstream.bus.tail import Stored, Tail
 from turnstream.bus.work_queue import Delivery, WorkQueue
 
-__all__ = ["Answer", "Bus", "Delivery", "Stored", "StreamService", "Tail", "WorkQueue"]
+__all__ = ["Answer", "Bus", "DeadLetters", "Delivery", "Filed", "Stored", "StreamService", "Tail", "WorkQueue"]

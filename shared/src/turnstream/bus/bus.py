@@ -3,7 +3,8 @@
 import asyncio
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Self
 
 import orjson
@@ -16,22 +17,24 @@ from nats.micro.service import ServiceConfig
 from turnstream import subjects
 from turnstream.bus import failures
 from turnstream.bus.answers import Answer, Answers
-from turnstream.bus.connection import AWAY, Connection
+from turnstream.bus.connection import AWAY, END_OF_BATCH, Connection
+from turnstream.bus.dead_letters import DeadLetters
 from turnstream.bus.endpoint import Endpoint
 from turnstream.bus.stream_service import Respond, StreamService
 from turnstream.bus.tail import BATCH_HEADER, Stored, Tail, stored
 from turnstream.bus.work_queue import WorkQueue
-from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError, TooLargeError
+from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError, QueueFullError, TooLargeError
 from turnstream.events import Batch
 from turnstream.settings import Settings
 from turnstream.subjects import Consumer
 
 WRONG_LAST_SEQUENCE = 10071  # err_code of a publish whose expected last sequence is not the last one
 NOT_FOUND = 10037  # err_code of a read that found no message
+STORE_FAILED = 10077  # err_code of a publish that was not stored, for the reason that its description tells
+FULL = "maximum "  # messages, messages per subject or bytes exceeded
 HEADER_ROOM = 256  # bytes kept free for a batch's headers: the server counts them, and cuts off who sends too much
 REPLAY_BATCH = 256  # messages asked for in one direct get
 REPLAY_PAUSE = 0.1  # seconds before it is asked for again
-END_OF_BATCH, NO_MESSAGES, NOBODY = "204", "404", "503"
 
 
 class Bus:
@@ -41,6 +44,7 @@ class Bus:
         self._settings = settings
         self._connection = Connection(settings, service)
         self._answers = Answers(self._connection)
+        self.dead_letters = DeadLetters(self._connection)
         # Writers of logs hold it while they append: what is added to a log meanwhile goes out with its next batch.
         self.appending = asyncio.Semaphore(settings.appends)
 
@@ -64,16 +68,47 @@ class Bus:
     # The work queue
 
     async def enqueue(self, tenant: str, turn: str, message_id: str, *, patience: float) -> None:
-        """Queue a turn for the workers; the same `message_id` queues it once. Tries for `patience` seconds."""
+        """Queue a turn for the workers; the same `message_id` queues it once. Tries for `patience` seconds.
+
+        Raises QueueFullError, at once, if the queue holds as much as it may, in all or of this tenant.
+        """
         subject = subjects.turns(tenant)
         headers = {"Nats-Msg-Id": message_id}
         answer = await self._connection.request(subject, turn.encode(), headers, patience=patience)
-        if "error" in (refusal := orjson.loads(answer.data)):
-            raise BusUnavailableError(f"the queue refused a turn: {refusal['error'].get('description')}")
+        if "error" not in (refusal := orjson.loads(answer.data)):
+            return
+        error = refusal["error"]
+        if error.get("err_code") == STORE_FAILED and str(error.get("description")).startswith(FULL):
+            raise QueueFullError(f"the queue is full: {error['description']}")
+        raise BusUnavailableError(f"the queue refused a turn: {error.get('description')}")
 
     def work(self, consumer: Consumer, capacity: int) -> WorkQueue:
         """Return the consumer's deliveries, at most `capacity` of them held at a time; use it with `async with`."""
         return WorkQueue(self._connection, consumer, capacity)
+
+    async def give_back(self, receipt: str) -> None:
+        """Give another's delivery back for it, which may have died: it comes again at once, before what waits."""
+        with suppress(*AWAY):
+            await self._connection.client.publish(receipt, Msg.Ack.Nak)
+
+    async def waited(self, consumer: Consumer) -> float | None:
+        """Return for how many seconds the next message has waited for its first delivery, or None if none waits.
+
+        Raises BusUnavailableError.
+        """
+        asked = await self._connection.request(f"$JS.API.CONSUMER.INFO.{consumer.stream}.{consumer.name}", b"")
+        state = orjson.loads(asked.data)
+        if "error" in state:
+            raise BusUnavailableError(f"the queue's state cannot be read: {state['error'].get('description')}")
+        if not state["num_pending"]:
+            return None
+        place = {"seq": state["delivered"]["stream_seq"] + 1, "next_by_subj": consumer.subject}
+        subject = f"$JS.API.DIRECT.GET.{consumer.stream}"
+        headers = (await self._connection.request(subject, orjson.dumps(place))).headers or {}
+        if "Nats-Time-Stamp" not in headers:
+            return None  # it was delivered and settled meanwhile
+        since = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+        return (datetime.fromisoformat(state["ts"]) - since).total_seconds()
 
     # The log of a turn
 
@@ -115,25 +150,23 @@ class Bus:
     async def replay(self, subject: str, after: int) -> AsyncGenerator[Stored, None]:
         """Yield a log's batches behind stream sequence `after`, in order, as far as they are stored now.
 
-        By batched direct get (NATS architecture decision record 31): any replica answers, no consumer is made. While
-        nothing comes it is asked for again, for at most `bus_patience` seconds; then raises BusUnavailableError.
+        While nothing comes it is asked for again, for at most `bus_patience` seconds; then raises BusUnavailableError.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.bus_patience
         pending = True
         while pending:
             try:
-                async for message in self._direct_get(subject, after):
+                wanted = {"batch": REPLAY_BATCH, "seq": after + 1, "next_by_subj": subject}
+                async for message in self._connection.direct_get(subjects.EVENTS.name, wanted):
                     status = (message.headers or {}).get("Status")
                     if status is None:
                         batch = stored(message)
                         after = batch.sequence
                         deadline = loop.time() + self._settings.bus_patience
                         yield batch
-                    elif status in {END_OF_BATCH, NO_MESSAGES}:
+                    elif status in END_OF_BATCH:
                         pending = int((message.headers or {}).get("Nats-Num-Pending", 0)) > 0
-                    elif status == NOBODY:  # the stream is being recovered, or made anew
-                        raise NoRespondersError
                     else:
                         raise BusUnavailableError(f"a log cannot be read: status {status}")
             except AWAY as error:
@@ -144,23 +177,6 @@ class Bus:
     def tail(self, subject: str) -> Tail:
         """Return the live tail of a log; use it with `async with`."""
         return Tail(self._connection, subject)
-
-    async def _direct_get(self, subject: str, after: int) -> AsyncIterator[Msg]:
-        """Yield the messages of one batched direct get, its closing status last."""
-        client = self._connection.client
-        body = orjson.dumps({"batch": REPLAY_BATCH, "seq": after + 1, "next_by_subj": subject})
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox)
-        try:
-            await client.publish(f"$JS.API.DIRECT.GET.{subjects.EVENTS.name}", body, reply=inbox)
-            while True:
-                message = await subscription.next_msg(timeout=self._settings.bus_timeout)
-                yield message
-                if "Status" in (message.headers or {}):
-                    return
-        finally:
-            with suppress(Error):  # the connection is away, and the subscription with it
-                await subscription.unsubscribe()
 
     # Signals and services
 
@@ -176,6 +192,31 @@ class Bus:
             react(message.subject)
 
         await self._connection.client.subscribe(subject, cb=on_message)
+
+    @asynccontextmanager
+    async def present(self, subject: str) -> AsyncIterator[None]:
+        """Be present on `subject`, as `anyone` tells, for as long as the context lasts."""
+
+        async def answer(message: Msg) -> None:
+            with suppress(*AWAY):
+                await message.respond(b"")
+
+        subscription = await self._connection.client.subscribe(subject, cb=answer)
+        try:
+            yield
+        finally:
+            with suppress(Error):  # the connection is away, and the subscription with it
+                await subscription.unsubscribe()
+
+    async def anyone(self, subject: str) -> bool:
+        """Tell whether anybody is present on `subject`; raise BusUnavailableError if that cannot be told."""
+        try:
+            await self._connection.request_once(subject, b"", self._settings.bus_timeout)
+        except NoRespondersError:
+            return False
+        except AWAY as error:
+            raise BusUnavailableError(f"no answer on {subject}: {type(error).__name__}") from error
+        return True
 
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return what a service answers on `subject` to a payload of JSON.

@@ -1,16 +1,19 @@
 """A connection to NATS that heals itself or says that it cannot, and requests that are tried for a bounded time."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import (
     ConnectionClosedError,
     ConnectionReconnectingError,
+    Error,
     FlushTimeoutError,
     NoRespondersError,
     NoServersError,
@@ -19,7 +22,7 @@ from nats.errors import (
     StaleConnectionError,
 )
 
-from turnstream.bus.replies import Replies
+from turnstream.bus.replies import NO_RESPONDERS, Replies
 from turnstream.errors import BusUnavailableError
 from turnstream.logs import log
 from turnstream.settings import Settings
@@ -36,6 +39,7 @@ AWAY = (
     OutboundBufferLimitError,
     StaleConnectionError,
 )
+END_OF_BATCH = {"204", "404"}  # the closing statuses of a direct get: there may be more behind it, there is nothing
 LEAST_PAYLOAD = 8_000_000  # bytes: the last event of a turn holds its request and its whole output, escaped
 PENDING_BYTES = 32 << 20  # what may wait to be sent while the server is away
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two tries
@@ -103,6 +107,27 @@ class Connection:
     async def request_once(self, subject: str, payload: bytes, within: float) -> Msg:
         """Send a request once and return its answer; raise one of AWAY, after so many seconds at the latest."""
         return await self._replies.request(subject, payload, within, None)
+
+    async def direct_get(self, stream: str, wanted: dict[str, Any]) -> AsyncIterator[Msg]:
+        """Yield the messages of one batched direct get, its closing status last; raise one of AWAY.
+
+        Any replica of the stream answers, and no consumer is made (NATS architecture decision record 31).
+        """
+        inbox = self.client.new_inbox()
+        subscription = await self.client.subscribe(inbox)
+        try:
+            await self.client.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(wanted), reply=inbox)
+            while True:
+                message = await subscription.next_msg(timeout=self._settings.bus_timeout)
+                status = (message.headers or {}).get("Status")
+                if status == NO_RESPONDERS:  # the stream is being recovered, or made anew
+                    raise NoRespondersError
+                yield message
+                if status is not None:
+                    return
+        finally:
+            with suppress(Error):  # the connection is away, and the subscription with it
+                await subscription.unsubscribe()
 
     async def leave(self, subscription: Subscription) -> None:
         """End a subscription such that what is on its way still arrives.

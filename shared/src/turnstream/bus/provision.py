@@ -1,13 +1,14 @@
 """Create the streams and consumers that `subjects` lists, or bring them to what it says."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RePublish, RetentionPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from turnstream.bus.connection import Connection
+from turnstream.logs import log
 from turnstream.settings import Settings
 from turnstream.subjects import CONSUMERS, STREAMS, Consumer, Stream
 
@@ -16,7 +17,15 @@ SEQUENCES = 100_000  # a second that a stream may number, such that one that is 
 PULLS_WAITING = 2048  # pull requests that may wait at a consumer: one for each free place of each worker, at most
 
 
-async def provision(settings: Settings, *, replicas: int, ack_wait: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages a work queue takes before it refuses more; those that are being worked on count too."""
+
+    per_subject: int  # which is a tenant's
+    whole: int
+
+
+async def provision(settings: Settings, *, replicas: int, ack_wait: float, depth: Depth) -> None:
     """Make the bus what `subjects` says. Running it again changes nothing.
 
     Each message is kept on `replicas` servers; work that is not acknowledged within `ack_wait` seconds comes again.
@@ -25,12 +34,34 @@ async def provision(settings: Settings, *, replicas: int, ack_wait: float) -> No
     try:
         jetstream = connection.client.jetstream()
         for stream in STREAMS:
-            await _provision_stream(jetstream, _stream_config(stream, replicas))
+            config = _stream_config(stream, replicas)
+            if stream.work_queue:
+                config = config.evolve(
+                    max_msgs=depth.whole,
+                    max_msgs_per_subject=await _safe_limit(jetstream, stream.name, depth.per_subject),
+                    discard_new_per_subject=True,
+                )
+            await _provision_stream(jetstream, config)
         for consumer in CONSUMERS:
             # Adding a durable consumer that exists updates it.
             await jetstream.add_consumer(consumer.stream, _consumer_config(consumer, ack_wait))
     finally:
         await connection.close()
+
+
+async def _safe_limit(jetstream: JetStreamContext, stream: str, wanted: int) -> int:
+    """Return how many messages a subject may have: as wanted, or as many as the fullest one has.
+
+    When the limit is set to less than there is, the server drops the oldest, although it is to refuse the newest.
+    """
+    try:
+        info = await jetstream.stream_info(stream, subjects_filter=">")
+    except NotFoundError:
+        return wanted
+    deepest = max((info.state.subjects or {}).values(), default=0)
+    if deepest > wanted:
+        log.warning("provision.queue_is_deeper", stream=stream, depth=deepest, wanted=wanted)
+    return max(deepest, wanted)
 
 
 async def _provision_stream(jetstream: JetStreamContext, config: StreamConfig) -> None:
@@ -51,6 +82,7 @@ def _stream_config(stream: Stream, replicas: int) -> StreamConfig:
         discard=DiscardPolicy.NEW if stream.discard_new else DiscardPolicy.OLD,
         max_age=stream.max_age,
         max_bytes=stream.max_bytes,
+        max_msgs_per_subject=stream.max_per_subject,
         num_replicas=replicas,
         allow_direct=True,
         duplicate_window=DEDUPLICATION,

@@ -16,7 +16,9 @@ from turnstream.errors import BusUnavailableError
 from turnstream.logs import log
 from turnstream.subjects import Consumer
 
-PULL_EXPIRES = 30  # seconds a pull request waits at the server
+# Seconds a pull request waits at the server. Until then it draws work to a worker that is paused or cut off, so it must
+# be over when the others notice that one.
+PULL_EXPIRES = 1.5
 PULL_GRACE = 5  # seconds after which a request that neither delivered nor expired is taken for lost
 
 
@@ -30,6 +32,11 @@ class Delivery:
     def data(self) -> bytes:
         """The message's payload."""
         return self._message.data
+
+    @property
+    def receipt(self) -> str:
+        """What another needs to give this delivery back."""
+        return self._message.reply
 
     async def ack(self) -> None:
         """Take the message off the queue, and wait until the server says so.
@@ -111,11 +118,12 @@ class WorkQueue:
 
     async def _ask(self) -> None:
         room = self._capacity - self._taken - len(self._waiting) - self._requested
-        if room <= 0 or not self._connection.client.is_connected:
+        # Not one by one: as long as half of the places are asked for, nothing waits for the other half.
+        if room <= 0 or room < self._requested or not self._connection.client.is_connected:
             return
         self._requested += room
         self._asked_at = asyncio.get_running_loop().time()
-        body = orjson.dumps({"batch": room, "expires": PULL_EXPIRES * 1_000_000_000})
+        body = orjson.dumps({"batch": room, "expires": int(PULL_EXPIRES * 1e9)})
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
         try:
             await self._connection.client.publish(subject, body, reply=self._inbox)

@@ -9,6 +9,7 @@ from turnstream.database import Database
 from turnstream.errors import TerminalError, TurnstreamError
 from turnstream.keys.keys import TENANT, Key, Keys
 from turnstream.settings import PostgresSettings
+from turnstream.table import table
 
 NAME_LENGTH = 64  # characters
 
@@ -20,6 +21,7 @@ def add_actions(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser
     create = actions.add_parser("create", help="make a key for a tenant; it is shown once, on standard output")
     create.add_argument("tenant", type=_tenant, help="whose requests it lets in: a-z, 0-9, _ and -, 64 at most")
     create.add_argument("--name", type=_name, default="", help="what to call it in lists")
+    create.add_argument("--admin", action="store_true", help="let it use the admin API too, which is about all tenants")
     create.set_defaults(action=_create)
 
     show = actions.add_parser("list", help="show all keys, by their first characters")
@@ -51,17 +53,16 @@ async def _run(options: argparse.Namespace, settings: PostgresSettings) -> None:
 
 
 async def _create(keys: Keys, options: argparse.Namespace) -> None:
-    key, clear = await keys.create(options.tenant, options.name)
+    key, clear = await keys.create(options.tenant, options.name, admin=options.admin)
     print(clear)
-    print(f"This is {key.id} of tenant {key.tenant}. Keep it now: it is not shown again.", file=sys.stderr)
+    kind = ", an admin key" if key.admin else ""
+    print(f"This is {key.id} of tenant {key.tenant}{kind}. Keep it now: it is not shown again.", file=sys.stderr)
 
 
 async def _list(keys: Keys, _options: argparse.Namespace) -> None:
-    heads = ("ID", "TENANT", "KEY", "CREATED (UTC)", "REVOKED (UTC)", "NAME")
-    rows = [heads, *(_shown(key) for key in await keys.all())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    heads = ("ID", "TENANT", "KEY", "CREATED (UTC)", "REVOKED (UTC)", "ADMIN", "NAME")
+    for line in table([heads, *(_shown(key) for key in await keys.all())]):
+        print(line)
 
 
 async def _revoke(keys: Keys, options: argparse.Namespace) -> None:
@@ -73,7 +74,8 @@ async def _revoke(keys: Keys, options: argparse.Namespace) -> None:
 
 def _shown(key: Key) -> tuple[str, ...]:
     revoked = f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "-"
-    return (key.id, key.tenant, f"{key.hint}...", f"{key.created_at:%Y-%m-%d %H:%M}", revoked, key.name)
+    created, admin = f"{key.created_at:%Y-%m-%d %H:%M}", "yes" if key.admin else "-"
+    return (key.id, key.tenant, f"{key.hint}...", created, revoked, admin, key.name)
 
 
 def _tenant(text: str) -> str:

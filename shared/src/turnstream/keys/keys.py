@@ -1,4 +1,4 @@
-"""The table of API keys: each names the tenant whose requests it lets in."""
+"""The table of API keys: each names the tenant whose requests it lets in, and whether they may be an operator's."""
 
 import hashlib
 import re
@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 
 from turnstream.database import Database, Row, named_queries
 from turnstream.errors import TerminalError
@@ -31,6 +32,14 @@ class Key:
     hint: str  # the key's first characters
     created_at: datetime
     revoked_at: datetime | None
+    admin: bool  # whether it is good for the admin API too
+
+
+class Caller(NamedTuple):
+    """Who a request comes from."""
+
+    tenant: str
+    admin: bool
 
 
 _COLUMNS = [field.name for field in fields(Key)]
@@ -42,13 +51,13 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, tenant: str, name: str = "") -> tuple[Key, str]:
+    async def create(self, tenant: str, name: str = "", *, admin: bool = False) -> tuple[Key, str]:
         """Make a key for a tenant; return its row and the key itself, which nobody can read again.
 
         Raises TerminalError if there are LIMIT valid ones already.
         """
         clear = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-        values = (new_id("key_"), tenant, name, digest(clear.encode()), clear[:HINT_LENGTH], LIMIT)
+        values = (new_id("key_"), tenant, name, digest(clear.encode()), clear[:HINT_LENGTH], LIMIT, admin)
         rows = await self._run("create", *values)
         if not rows:
             raise TerminalError(f"there are {LIMIT} keys already: revoke some first")
@@ -63,9 +72,9 @@ class Keys:
         rows = await self._run("revoke", key)
         return _as_key(rows[0]) if rows else None
 
-    async def tenants(self) -> dict[bytes, str]:
-        """Return the tenant of each valid key, by the key's digest."""
-        return {row["hash"]: row["tenant"] for row in await self._run("tenants")}
+    async def callers(self) -> dict[bytes, Caller]:
+        """Return who has each valid key, by the key's digest."""
+        return {row["hash"]: Caller(row["tenant"], row["admin"]) for row in await self._run("callers")}
 
     async def any(self) -> bool:
         """Tell whether there has ever been a key, valid or not."""

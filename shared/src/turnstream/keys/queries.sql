@@ -2,8 +2,8 @@
 
 -- create: store a key, unless there are as many valid ones as there may be
 WITH created AS (
-    INSERT INTO api_keys (id, tenant, name, hash, hint)
-    SELECT $1, $2, $3, $4, $5
+    INSERT INTO api_keys (id, tenant, name, hash, hint, admin)
+    SELECT $1, $2, $3, $4, $5, $7
     WHERE (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) < $6
     ON CONFLICT (id) DO NOTHING
     RETURNING *
@@ -16,8 +16,8 @@ SELECT * FROM api_keys ORDER BY id
 -- revoke: end a key; the first time counts
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING *
 
--- tenants: the valid keys' hashes, and whose they are
-SELECT hash, tenant FROM api_keys WHERE revoked_at IS NULL
+-- callers: the valid keys' hashes, and whose they are
+SELECT hash, tenant, admin FROM api_keys WHERE revoked_at IS NULL
 
 -- any: whether there has ever been a key
 SELECT FROM api_keys LIMIT 1

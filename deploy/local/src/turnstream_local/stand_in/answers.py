@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
 from uuid import uuid4
 
 from turnstream_local.stand_in.chat_request import ChatRequest, NamedTool, Tool, plain
@@ -134,13 +134,22 @@ def _verdict(request: ChatRequest) -> str:
 
 
 def _tool_to_call(request: ChatRequest) -> Tool | None:
-    if not request.tools or request.tool_choice == "none" or request.messages[-1].role != "user":
+    if not request.tools or request.tool_choice == "none" or not _is_to_call(request):
         return None
     if isinstance(request.tool_choice, NamedTool):
         wanted = request.tool_choice.function.name
         return next(tool for tool in request.tools if tool.function.name == wanted)
     text = request.last_user_text
     return next((tool for tool in request.tools if tool.function.name in text), request.tools[0])
+
+
+def _is_to_call(request: ChatRequest) -> bool:
+    """Tell whether a user's message has not had its tool calls: one, or as many in a row as its directive says."""
+    if wanted := request.directive.get("calls"):
+        # By what the request holds, not by what was asked before: a request that is sent again is answered the same.
+        behind = takewhile(lambda message: message.role != "user", reversed(request.messages))
+        return sum(message.role == "tool" for message in behind) < wanted
+    return request.messages[-1].role == "user"
 
 
 def _json(request: ChatRequest) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from turnstream_local.stand_in.errors import ApiError
 
-DIRECTIVE = re.compile(r"\s*\[stand-in((?:\s+(?:tokens|delay_ms|first_delay_ms|stamp)=\d{1,9})*)\s*\]\s*")
+DIRECTIVE = re.compile(r"\s*\[stand-in((?:\s+(?:tokens|delay_ms|first_delay_ms|stamp|calls)=\d{1,9})*)\s*\]\s*")
 
 
 class Wire(BaseModel):

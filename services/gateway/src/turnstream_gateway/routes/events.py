@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
+from turnstream_gateway.disconnects import Disconnects
 from turnstream_gateway.event_stream import EventStream
 from turnstream_gateway.openapi import STREAM
 from turnstream_gateway.tenants import Tenant
@@ -12,7 +13,7 @@ from turnstream_gateway.turns import Turns
 NO_MORE: dict[int | str, dict[str, Any]] = {204: {"description": "The turn has ended, and there are no more events."}}
 
 
-def events(turns: Turns) -> APIRouter:
+def events(turns: Turns, disconnects: Disconnects) -> APIRouter:
     """Return the routes of `/v1/turns`, for browsers."""
     router = APIRouter(prefix="/v1/turns")
 
@@ -28,6 +29,7 @@ def events(turns: Turns) -> APIRouter:
         turn = await turns.get(tenant, turn_id)
         if turn.ended and after >= 0 and not await turns.has_events(turn, after):
             return Response(status_code=204)  # tells an EventSource to come back no more
-        return EventStream(await turns.resume(turn).__aenter__(), after=after, with_ids=True)
+        reading = disconnects.reading(tenant, turn.id, turn.request)
+        return EventStream(await turns.resume(turn).__aenter__(), reading, after=after, with_ids=True)
 
     return router

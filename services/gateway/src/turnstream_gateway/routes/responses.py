@@ -1,19 +1,24 @@
 """The routes of `/v1/responses`."""
 
+import asyncio
+from contextlib import AbstractAsyncContextManager
 from hashlib import blake2b
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive
 
 from turnstream.errors import BusUnavailableError, EventsExpiredError
 from turnstream.logs import log
 from turnstream.turns import response_resource
-from turnstream_gateway.event_stream import EventStream
+from turnstream_gateway.disconnects import Disconnects, Reading
+from turnstream_gateway.event_stream import EventStream, client_gone
 from turnstream_gateway.include import Include
 from turnstream_gateway.openapi import STREAM, failing
 from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
+from turnstream_gateway.provider_data import ProviderData
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList, ResponseResource
@@ -33,23 +38,24 @@ class View(BaseModel):
     include_brackets: Include = Field([], alias="include[]")
 
 
-def responses(turns: Turns) -> APIRouter:
+def responses(turns: Turns, disconnects: Disconnects) -> APIRouter:
     """Return the routes of `/v1/responses`."""
     router = APIRouter(prefix="/v1/responses")
 
-    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409)})
+    @router.post("", response_model=ResponseResource, responses={**STREAM, **failing(404, 409, 429, 501)})
     async def create(
-        tenant: Tenant,
-        request: Request,
-        body: CreateResponse,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
-        x_stainless_retry_count: Annotated[int, Header()] = 0,
+        tenant: Tenant, request: Request, body: CreateResponse, sent: Annotated[Sent, Depends(_sent)]
     ) -> Response:
-        fingerprint = blake2b(await request.body(), digest_size=16).digest()
-        relay, new = await turns.accept(tenant, body, Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0))
+        relay, new = await turns.accept(tenant, body, sent)
+        if body.background and not body.stream:
+            await relay.__aexit__(None, None, None)
+            return await _as_it_is(turns, tenant, relay.turn)
+        asked = body.model_dump(include={"on_disconnect", "disconnect_grace"}, exclude_none=True)
+        reading = disconnects.reading(tenant, relay.turn, asked)
         if body.stream:
-            return EventStream(relay, new=new)
-        return await _whole(turns, tenant, relay, new=new, wait=not body.background)
+            return EventStream(relay, reading, new=new)
+        ended = await _whole(relay, reading, request.receive, new=new)
+        return JSONResponse(ended) if ended else await _as_it_is(turns, tenant, relay.turn)
 
     @router.get("", response_model=ResponseList)
     async def list_responses(tenant: Tenant, page: ResponsesPageQuery) -> JSONResponse:
@@ -61,7 +67,8 @@ def responses(turns: Turns) -> APIRouter:
         if not view.stream:
             return JSONResponse(response_resource(turn))
         relay = await turns.resume(turn).__aenter__()
-        return EventStream(relay, after=view.starting_after, obfuscated=view.include_obfuscation)
+        reading = disconnects.reading(tenant, turn.id, turn.request)
+        return EventStream(relay, reading, after=view.starting_after, obfuscated=view.include_obfuscation)
 
     @router.delete("/{response_id}", response_model=DeletedResponse, responses=failing(409))
     async def delete(tenant: Tenant, response_id: str) -> JSONResponse:
@@ -78,14 +85,37 @@ def responses(turns: Turns) -> APIRouter:
     return router
 
 
-async def _whole(turns: Turns, tenant: str, relay: Relay, *, new: bool, wait: bool) -> JSONResponse:
-    """Return a turn that was just accepted, once it has ended or as it is."""
+async def _sent(
+    request: Request,
+    provider_data: ProviderData,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
+    x_stainless_retry_count: Annotated[int, Header()] = 0,
+) -> Sent:
+    """Return how a request came."""
+    fingerprint = blake2b(await request.body(), digest_size=16).digest()
+    return Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0, provider_data)
+
+
+async def _whole(
+    relay: Relay, reading: AbstractAsyncContextManager[Reading], receive: Receive, *, new: bool
+) -> dict[str, Any] | None:
+    """Return the response that a turn ends with; None if its client goes, or its events cannot be read."""
     try:
-        if wait:
-            return JSONResponse(await relay.response(new=new))
+        async with reading as read:
+            gone = asyncio.create_task(client_gone(receive, relay), name="responses.gone")
+            try:
+                return await relay.response(new=new)
+            finally:
+                read.broken_off = gone.done()
+                gone.cancel()
     except (BusUnavailableError, EventsExpiredError) as error:
         # It was accepted, and a client that is told to try again would run it twice: what is stored is the answer.
         log.warning("relay.broken_off", turn=relay.turn, error=str(error))
+        return None
     finally:
         await relay.__aexit__(None, None, None)
-    return JSONResponse(response_resource(await turns.accepted(tenant, relay.turn)))
+
+
+async def _as_it_is(turns: Turns, tenant: str, turn: str) -> JSONResponse:
+    """Return a turn that was just accepted, as it is stored."""
+    return JSONResponse(response_resource(await turns.accepted(tenant, turn)))

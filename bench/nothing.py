@@ -1,0 +1,6 @@
+"""The tool that the measured turns call."""
+
+
+async def nothing() -> str:
+    """Do nothing."""
+    return "done"

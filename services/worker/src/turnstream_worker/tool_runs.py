@@ -1,0 +1,142 @@
+"""The calls of tools that Turnstream runs: journalled before they start and after they end."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from turnstream.ids import item_id
+from turnstream.logs import log
+from turnstream.steps import Step
+from turnstream.turns import Item, Turn
+from turnstream_worker.journal import UNKNOWN, Journal, finished
+from turnstream_worker.output import Output
+from turnstream_worker.tools.tool import Tool, ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRuns:
+    """Runs a turn's calls."""
+
+    turn: Turn
+    toolbox: Mapping[str, Tool]
+    journal: Journal
+    output: Output
+    at_a_time: int
+
+    def begin(self, tool: Tool, arguments: str, *, behind: int) -> Step:
+        """Return the step of a call that is about to start, `behind` others, with its item."""
+        step = self.journal.begin("tool_call", [tool.name, arguments], name=tool.name, behind=behind)
+        if tool.kind == "web_search_call":
+            begun: Item = {"action": {"type": "search", "query": _query(arguments)}}
+            item = {"type": tool.kind, "id": item_id("ws_", self.turn.id), "status": "in_progress", **begun}
+        else:
+            item = self._mcp_call(tool.shown, arguments, None)
+        return replace(step, items=[item])
+
+    def begin_approved(self, request: Item, *, behind: int) -> Step:
+        """Return the step of a call that a person has allowed, whether its tool is still there or not."""
+        shown = {name: request[name] for name in ("server_label", "name")}
+        tool = next((tool for tool in self.toolbox.values() if shown.items() <= tool.shown.items()), None)
+        took_in = [shown, request["arguments"]]
+        step = self.journal.begin("tool_call", took_in, name=tool.name if tool else request["name"], behind=behind)
+        return replace(step, items=[self._mcp_call(shown, request["arguments"], request["id"])])
+
+    async def run(self, steps: Sequence[Step]) -> None:
+        """Run calls whose start is journalled, several at a time; return when all have ended and are journalled."""
+        room = asyncio.Semaphore(self.at_a_time)
+        for step in steps:
+            self.output.begin(_item_of(step))
+        running = [asyncio.create_task(self._run(step, room), name="tool") for step in steps]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)  # a call that is broken off has its last word
+
+    async def settle(self) -> None:
+        """Deal with the calls that an earlier attempt has started and not ended, each as its tool says."""
+        started = self.journal.started
+        again = [step for step in started if self._policy(step) == "retry"]
+        given_up = [step for step in started if step not in again]
+        for step in given_up:
+            log.warning("tool.uncertain", turn=self.turn.id, step=step.number, policy=self._policy(step))
+        if given_up:
+            await self._end([self._given_up(step) for step in given_up])
+        await self.run(again)
+
+    def _policy(self, step: Step) -> str:
+        tool = self.toolbox.get(step.name or "")
+        return tool.on_uncertain if tool else "fail"
+
+    def _given_up(self, step: Step) -> Step:
+        """Return a step whose end is unknown: the model is told, or else a person is asked whether to run it again."""
+        item = _item_of(step)
+        items = [{**item, "status": "failed", **({"error": UNKNOWN} if item["type"] == "mcp_call" else {})}]
+        if self._policy(step) == "ask" and item["type"] == "mcp_call":
+            items.append(approval_request(self.turn, item, item["arguments"]))
+        return replace(step, state="uncertain", items=items, finished_at=datetime.now(UTC))
+
+    async def _run(self, step: Step, room: asyncio.Semaphore) -> None:
+        async with room:
+            result = await self._call(step)
+        await self._end([finished(step, [_ended(_item_of(step), result)])])
+
+    async def _end(self, steps: Sequence[Step]) -> None:
+        await self.journal.write(*steps)
+        for step in steps:
+            self.output.announce([_item_of(step)])
+
+    async def _call(self, step: Step) -> ToolResult:
+        tool, item = self.toolbox.get(step.name or ""), _item_of(step)
+        if tool is None:
+            return ToolResult("The tool is not there any more.", failed=True)
+        if item["type"] == "web_search_call":
+            arguments: Any = {"query": item["action"]["query"]}
+        else:
+            try:
+                arguments = orjson.loads(item["arguments"] or "{}")
+            except orjson.JSONDecodeError:
+                arguments = None
+        if not isinstance(arguments, dict):
+            return ToolResult("The arguments are not a JSON object.", failed=True)
+        # The same for every attempt at this call, so that a tool which knows it does its work once.
+        return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
+
+    def _mcp_call(self, shown: Mapping[str, Any], arguments: str, approval: str | None) -> Item:
+        begun = {"status": "in_progress", "arguments": arguments, "output": None, "error": None}
+        named = {"type": "mcp_call", "id": item_id("mcp_", self.turn.id), **shown}
+        return {**named, **begun, "approval_request_id": approval}
+
+
+def approval_request(turn: Turn, shown: Mapping[str, Any], arguments: str) -> Item:
+    """Return the item that asks a person whether a tool may be called."""
+    named = {"server_label": shown["server_label"], "name": shown["name"]}
+    return {"type": "mcp_approval_request", "id": item_id("mcpr_", turn.id), **named, "arguments": arguments}
+
+
+def _item_of(step: Step) -> Item:
+    """Return the item of a call."""
+    return (step.items or [{}])[0]
+
+
+def _ended(item: Item, result: ToolResult) -> Item:
+    ended = {**item, "status": "failed" if result.failed else "completed"}
+    if item["type"] == "web_search_call":
+        results = [{"text": result.output}] if result.results is None else result.results
+        return {**ended, **({"error": result.output} if result.failed else {"results": results})}
+    return {**ended, **({"error": result.output} if result.failed else {"output": result.output})}
+
+
+def _query(arguments: str) -> str:
+    """Return the query of a search, which is its one argument."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    query = parsed.get("query") if isinstance(parsed, dict) else parsed
+    return query if isinstance(query, str) else arguments

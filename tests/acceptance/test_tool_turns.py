@@ -1,0 +1,199 @@
+"""A turn calls tools that Turnstream runs, as often as the model wants, and goes on with what they return."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from support.deployment import Deployment, Gateway, deployed
+from support.event_order import disorder
+from support.infrastructure import embedded
+from support.reader import NOTHING, Transcript, start, tally
+from support.tool_turns import ALLOWED, ToolServer, calling, saying
+
+FUNCTION = {"type": "function", "name": "ask_user", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.fixture(scope="module")
+async def site() -> AsyncIterator[tuple[Deployment, Gateway, ToolServer]]:
+    """A deployment with an MCP server that its one worker may call."""
+    async with embedded() as infrastructure, deployed(infrastructure) as running:
+        await running.worker(**ALLOWED)
+        yield running, await running.gateway(), await ToolServer.start(running)
+
+
+type Site = tuple[Deployment, Gateway, ToolServer]
+
+
+async def run(site: Site, text: str, *replies: dict[str, Any], **body: Any) -> Transcript:
+    """Run a turn to its end, in which the model answers so."""
+    deployment, gateway, shop = site
+    await deployment.script(text, *replies)
+    transcript = Transcript()
+    async for _ in start(gateway.url, transcript, input=text, **{"tools": [shop.tool()], **body}):
+        pass
+    assert tally([transcript]) == NOTHING
+    assert disorder(transcript.events) == []
+    return transcript
+
+
+def kinds(transcript: Transcript) -> list[str]:
+    """Return the types of a turn's items."""
+    return [item["type"] for item in transcript.response["output"]]
+
+
+async def post(gateway: Gateway, **body: Any) -> dict[str, Any]:
+    """Run a turn and return its response."""
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as client:
+        answer = await client.post("/v1/responses", json={"model": "stand-in", **body})
+        response: dict[str, Any] = answer.json()
+        assert answer.status_code == httpx.codes.OK, response
+        return response
+
+
+async def test_several_steps(site: Site) -> None:
+    """The model calls one tool after another, sees what each returned, and answers; each call is run once."""
+    replies = [calling("add", a=1, b=2), calling("add", a=3, b=4), saying("It is 7.")]
+    ended = await run(site, "add up", *replies)
+    assert kinds(ended) == ["mcp_list_tools", "mcp_call", "mcp_call", "message"]
+    _, first, second, answer = ended.response["output"]
+    assert (first["output"], second["output"], answer["content"][0]["text"]) == ("3", "7", "It is 7.")
+    assert first["status"] == second["status"] == "completed"
+    calls = await site[2].calls(ended)
+    assert [call["arguments"] for call in calls] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert len({call["key"] for call in calls}) == 2
+    *_, last = await site[0].model_requests("add up")
+    assert [message["content"] for message in last["messages"] if message["role"] == "tool"] == ["3", "7"]
+
+
+async def test_calls_at_once(site: Site) -> None:
+    """Calls that the model makes together are run together, and stand in the order in which it made them."""
+    await site[2].delay(0.5)
+    together = {"tool_calls": [{"name": "charge", "arguments": {"order": f"o{n}"}} for n in range(4)]}
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    ended = await run(site, "charge all", together, saying("Done."))
+    assert loop.time() - began < 4 * 0.5
+    outputs = [item["output"] for item in ended.response["output"] if item["type"] == "mcp_call"]
+    assert outputs == [f"charged o{n}" for n in range(4)]
+    assert len(await site[2].calls(ended)) == 4
+    await site[2].delay(0)
+
+
+async def test_next_turn_knows(site: Site) -> None:
+    """A later turn of the conversation reads what tools returned, and the server is not asked again what it has."""
+    first = await run(site, "add once", calling("add", a=1, b=2), saying("3."))
+    second = await run(site, "and what was it", saying("It was 3."), previous_response_id=first.id)
+    assert kinds(second) == ["message"]
+    [request] = await site[0].model_requests("and what was it")
+    assert [message["role"] for message in request["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+async def test_tool_fails(site: Site) -> None:
+    """What goes wrong with a tool is told to the model and shown, and the turn goes on."""
+    replies = [calling("fail"), calling("add", a="x", b=2), calling("none_such"), saying("Sorry.")]
+    ended = await run(site, "go wrong", *replies[:2], replies[3])
+    failed = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    assert [item["status"] for item in failed] == ["failed", "failed"]
+    assert "always fails" in failed[0]["error"]
+    assert ended.response["status"] == "completed"
+
+
+async def test_server_is_away(site: Site) -> None:
+    """A server that cannot be reached is shown as that, and the model answers without it."""
+    away = {"type": "mcp", "server_label": "away", "server_url": "http://127.0.0.1:9/mcp", "require_approval": "never"}
+    ended = await run(site, "nobody there", saying("Alone."), tools=[away])
+    listed, answer = ended.response["output"]
+    assert (listed["type"], listed["tools"]) == ("mcp_list_tools", [])
+    assert listed["error"]
+    assert answer["content"][0]["text"] == "Alone."
+
+
+async def test_private_address(site: Site) -> None:
+    """A server at a private address that the operator does not allow is not spoken to."""
+    private = {"type": "mcp", "server_label": "x", "server_url": "http://10.0.0.1/mcp", "require_approval": "never"}
+    ended = await run(site, "inside", saying("No."), tools=[private])
+    assert "could not be reached" in ended.response["output"][0]["error"]
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_approval(site: Site, approve: bool) -> None:
+    """A call that needs a person's word waits for it in no worker's hands, and is run once it is allowed."""
+    text = f"charge if I may {approve}"
+    replies = [calling("charge", order=f"approved {approve}"), saying("So it is.")]
+    asked = await run(site, text, *replies, tools=[site[2].tool("always")])
+    assert kinds(asked) == ["mcp_list_tools", "mcp_approval_request"]
+    request = asked.response["output"][-1]
+    assert asked.response["status"] == "completed"
+    assert await site[2].calls(asked) == []
+    response = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": approve}
+    # It may come days later, on any gateway.
+    other = await site[0].gateway()
+    answered = await post(other, input=[response], previous_response_id=asked.id, tools=[site[2].tool("always")])
+    *_, told = await site[0].model_requests(text)
+    [tool] = [message for message in told["messages"] if message["role"] == "tool"]
+    if approve:
+        call, answer = answered["output"]
+        assert (call["type"], call["approval_request_id"]) == ("mcp_call", request["id"])
+        assert call["output"] == tool["content"] == "charged approved True"
+    else:
+        [answer] = answered["output"]
+        assert "not allow" in tool["content"]
+    assert answer["content"][0]["text"] == "So it is."
+    orders = [call["arguments"]["order"] for call in await site[2].calls() if call["tool"] == "charge"]
+    assert orders.count(f"approved {approve}") == approve
+
+
+async def test_clients_own_tools_beside(site: Site) -> None:
+    """What the model calls of Turnstream's is run; then the client is asked for what it calls of the client's."""
+    both = {"tool_calls": [{"name": "ask_user", "arguments": {}}, {"name": "add", "arguments": {"a": 1, "b": 1}}]}
+    ended = await run(site, "both kinds", both, saying("Thanks."), tools=[FUNCTION, site[2].tool()])
+    assert kinds(ended) == ["mcp_list_tools", "mcp_call", "function_call"]
+    call = ended.response["output"][-1]
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "blue"}
+    tools = [FUNCTION, site[2].tool()]
+    answered = await post(site[1], input=[output], previous_response_id=ended.id, tools=tools)
+    assert answered["output"][0]["content"][0]["text"] == "Thanks."
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [({"max_tool_calls": 2}, "max_tool_calls"), ({"max_infer_iters": 2}, "max_infer_iters")],
+)
+async def test_limits(site: Site, limit: dict[str, int], reason: str) -> None:
+    """A turn that comes to a limit says which; what it has done by then stands in its output."""
+    ended = await run(site, f"for ever, until {reason}", calling("add", a=1, b=1), **limit)
+    assert ended.response["status"] == "incomplete"
+    assert ended.response["incomplete_details"] == {"reason": reason}
+    assert kinds(ended) == ["mcp_list_tools", "mcp_call", "mcp_call"]
+    assert len(await site[2].calls(ended)) == 2
+
+
+async def test_deadline(site: Site) -> None:
+    """A turn whose time is over is incomplete, and the tool that was running is told to stop."""
+    ended = await run(site, "too slow", calling("slow", seconds=30), saying("Never."), deadline=1.5)
+    assert ended.response["incomplete_details"] == {"reason": "deadline"}
+    assert ended.response["output"][-1]["status"] == "incomplete"
+    async with asyncio.timeout(5):
+        while not (await site[2].calls(ended))[0]["cancelled"]:  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.05)
+
+
+async def test_cancelled_tool(site: Site) -> None:
+    """A cancel reaches the tool that is running: it is told to stop, and the turn ends at once."""
+    deployment, gateway, shop = site
+    await deployment.script("stop it", calling("slow", seconds=30))
+    transcript = Transcript()
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        async for event in start(gateway.url, transcript, input="stop it", tools=[shop.tool()]):
+            if event["type"] == "response.mcp_call_arguments.done":
+                async with asyncio.timeout(5):
+                    while not await shop.calls(transcript):  # noqa: ASYNC110 - another process does it
+                        await asyncio.sleep(0.05)
+                await client.post(f"/v1/responses/{transcript.id}/cancel")
+    assert transcript.response["status"] == "cancelled"
+    assert disorder(transcript.events) == []
+    async with asyncio.timeout(5):
+        while not (await shop.calls(transcript))[0]["cancelled"]:  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.05)

@@ -1,0 +1,23 @@
+"""A journal in memory, for tests of what is written into one."""
+
+from collections.abc import Sequence
+
+from turnstream.steps import Step
+from turnstream.turns import Turn
+
+
+class KeptSteps:
+    """Keeps the steps of one turn, as the store does."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.kept = {step.number: step for step in steps}
+        self.writes: list[list[Step]] = []  # what was written together
+
+    async def journal(self, turn: Turn, steps: Sequence[Step]) -> None:  # noqa: ARG002 - of one turn
+        """Write steps."""
+        self.writes.append(list(steps))
+        self.kept |= {step.number: step for step in steps}
+
+    async def steps(self, turn: str) -> list[Step]:  # noqa: ARG002 - of one turn
+        """Return the steps in order."""
+        return [self.kept[number] for number in sorted(self.kept)]

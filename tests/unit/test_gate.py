@@ -1,0 +1,108 @@
+"""Turns that run side by side in a worker, and those that have to be alone."""
+
+import asyncio
+
+import pytest
+
+from turnstream_worker.gate import Gate
+
+SOON = 5  # seconds
+
+
+class Visit:
+    """A turn that comes in, may close the gate behind it, and goes when it is told to."""
+
+    def __init__(self, gate: Gate, *, alone: bool = False) -> None:
+        self.inside = asyncio.Event()
+        self.alone = asyncio.Event()
+        self.waiting: asyncio.Task[None] | None = None
+        self._end = asyncio.Event()
+        self._task = asyncio.create_task(self._run(gate, alone))
+
+    async def _run(self, gate: Gate, alone: bool) -> None:
+        async with gate.beside():
+            self.inside.set()
+            if alone:
+                async with gate.alone() as self.waiting:
+                    await asyncio.wait([self.waiting])
+                    self.alone.set()
+                    await self._end.wait()
+            else:
+                await self._end.wait()
+
+    async def go(self) -> None:
+        """Go out."""
+        self._end.set()
+        await self._task
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """A gate that nobody has passed."""
+    return Gate()
+
+
+async def idle() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_side_by_side(gate: Gate) -> None:
+    """Turns are in side by side as long as none has to be alone."""
+    visits = [Visit(gate) for _ in range(3)]
+    await asyncio.gather(*(visit.inside.wait() for visit in visits))
+    for visit in visits:
+        await visit.go()
+
+
+async def test_alone(gate: Gate) -> None:
+    """One that has to be alone waits for those inside, lets in nobody meanwhile, and lets them in when it goes."""
+    before = Visit(gate)
+    await before.inside.wait()
+    loner = Visit(gate, alone=True)
+    await idle()
+    after = Visit(gate)
+    await idle()
+    assert loner.inside.is_set()
+    assert not loner.alone.is_set()
+    await before.go()
+    await loner.alone.wait()
+    await idle()
+    assert not after.inside.is_set()
+    await loner.go()
+    await after.inside.wait()
+    await after.go()
+
+
+async def test_loners_one_by_one(gate: Gate) -> None:
+    """Several that have to be alone are so one after the other, and nobody comes in between."""
+    loners = [Visit(gate, alone=True) for _ in range(3)]
+    await idle()
+    after = Visit(gate)
+    for left in (3, 2, 1):
+        await idle()
+        alone = [loner for loner in loners if loner.alone.is_set()]
+        assert len(alone) == 1
+        assert len(loners) == left
+        assert not after.inside.is_set()
+        loners.remove(alone[0])
+        await alone[0].go()
+    await after.inside.wait()
+    await after.go()
+
+
+async def test_waiting_in_vain(gate: Gate) -> None:
+    """One that gives up waiting to be alone goes on beside the others, and opens the gate when it goes."""
+    before, loner = Visit(gate), Visit(gate, alone=True)
+    await idle()
+    assert loner.waiting
+    loner.waiting.cancel()
+    await loner.alone.wait()
+    await loner.go()
+    after = Visit(gate)
+    await after.inside.wait()
+    async with asyncio.timeout(SOON):
+        await gate.opened()
+    for visit in (before, after):
+        await visit.go()
