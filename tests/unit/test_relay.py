@@ -111,7 +111,7 @@ async def test_ended_turn() -> None:
         assert await read(relay) == list(range(10))
 
 
-@pytest.mark.parametrize("after", range(-1, 12))
+@pytest.mark.parametrize("after", range(-1, 10))
 @pytest.mark.parametrize("live", [False, True])
 async def test_coming_back(after: int, live: bool) -> None:
     """A reader who comes back gets what follows the last event that it has, wherever in a batch that stood."""
@@ -411,6 +411,15 @@ async def test_coming_back_to_a_turn_that_was_begun_again(after: int) -> None:
         else:
             with pytest.raises(EventsLostError):
                 await read(relay, after)
+
+
+async def test_coming_back_with_more_than_there_is() -> None:
+    """Who comes back with more events than the turn has had at its end is told that they were lost."""
+    writer = Writer()
+    await writer.write(3, last=True)
+    async with writer.relay() as relay:
+        with pytest.raises(EventsLostError):
+            await read(relay, 3)
 
 
 async def test_fenced_attempt_in_a_lost_log() -> None:

@@ -77,6 +77,8 @@ class Relay:
                 self._following = batch.next
                 yield lines
             if batch.lines and is_terminal(batch.lines[-1]):
+                if self._following > batch.next:
+                    raise EventsLostError(LOST)  # what the client has stood behind this end, or never was
                 return
 
     async def response(self, *, new: bool = True) -> dict[str, Any] | None:
