@@ -25,6 +25,7 @@ from turnstream.ids import new_id
 from turnstream.settings import PostgresSettings
 from turnstream.steps import Step
 from turnstream.store import Store
+from turnstream.turns import Outcome
 from turnstream_local.layout import temporary_data_directory
 from turnstream_local.ports import free_port
 from turnstream_local.programs import Commands
@@ -174,6 +175,10 @@ async def _measure_journal(site: _Site) -> float:
     database = await Database.connect(settings)
     store, turn_id = Store(database), new_id("resp_")
     postgres = {"postgres": site.pids["postgres"]}
+    # Paused, they neither disturb nor take over a turn whose worker never beats.
+    workers = [pid for name, pid in site.pids.items() if name.startswith("worker")]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
     try:
         await store.accept(turn_id, "bench", {"model": STAND_IN}, [], conversation=None, previous=None)
         turn = await store.claim(turn_id, "bench", 600)
@@ -189,7 +194,11 @@ async def _measure_journal(site: _Site) -> float:
             await store.journal(turn, [model, tool])
             await store.journal(turn, [replace(tool, state="finished", finished_at=now)])
         taken = time.process_time() + sum(processor_seconds(postgres).values()) - before
+        await store.finish(turn, Outcome("completed", []))
+        await store.close([turn.id])
     finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
         await database.close()
     return 1000 * taken / JOURNALLED
 
