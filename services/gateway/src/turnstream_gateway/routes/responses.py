@@ -25,6 +25,8 @@ from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList
 from turnstream_gateway.tenants import Tenant
 from turnstream_gateway.turns import Sent, Turns
 
+READ_BY = {"on_disconnect", "disconnect_grace"}  # what a turn's readers have to do with
+
 
 class View(BaseModel):
     """How a response is to be shown; any other query parameter is refused."""
@@ -50,7 +52,7 @@ def responses(turns: Turns, disconnects: Disconnects) -> APIRouter:
         if body.background and not body.stream:
             await relay.__aexit__(None, None, None)
             return await _as_it_is(turns, tenant, relay.turn)
-        asked = body.model_dump(include={"on_disconnect", "disconnect_grace"}, exclude_none=True)
+        asked = body.model_dump(include=READ_BY, exclude_none=True) if body.on_disconnect else {}
         reading = disconnects.reading(tenant, relay.turn, asked)
         if body.stream:
             return EventStream(relay, reading, new=new)
