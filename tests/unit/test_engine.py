@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, delta, finished, piece, said, thought, used
-from support.turns import a_turn, events_of
+from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.errors import ModelError
 from turnstream.memory import MemoryBus
@@ -96,7 +96,7 @@ def turn(given: list[Item] | None = None, **asked: Any) -> Turn:
 async def run(on: Engine, history: list[Item] | None = None, given: list[Item] | None = None, **asked: Any) -> Run:
     """Run a turn that asks for this."""
     bus, asking = MemoryBus(), turn(given, **asked)
-    log = EventLog(bus, asking)
+    log = EventLog(bus, asking, unchallenged)
     try:
         output, journal = Output(asking.id, log, LogState()), Journal(KeptSteps(), asking)
         outcome = await on.run(asking, history or [], output, journal, lambda: False)

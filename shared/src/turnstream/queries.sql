@@ -77,6 +77,9 @@ WITH taken AS (
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
 
+-- claimed: find a turn that is open, if this attempt is the last at it
+SELECT turn FROM open_turns WHERE turn = $1 AND attempt = $2
+
 -- renew: prolong the leases of these turns; say which of them are still these owners', and which of those are cancelled
 UPDATE open_turns SET until = now() + $3
 FROM unnest($1::text[], $2::text[]) AS held (id, owner), turns

@@ -104,6 +104,11 @@ class Store:
             rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
         return _turn(rows)
 
+    async def check_claim(self, turn: Turn) -> None:
+        """Raise FencedError if a later attempt than this one has claimed the turn, or it is open no more."""
+        if not await self._run("claimed", turn.id, turn.attempt):
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
         """Prolong the leases of turns (owner to id) by `lease` seconds.
 
