@@ -69,9 +69,13 @@ class Store:
         rows = await self._run("retried", tenant, since, fingerprint)
         return str(rows[0]["id"]) if rows else None
 
-    async def withdraw(self, turn: str) -> bool:
-        """Take back a turn, unless a worker has claimed it; tell whether it was there."""
-        return bool(await self._run("withdraw", turn))
+    async def withdraw(self, turn: str) -> tuple[bool, str | None]:
+        """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.
+
+        Returns whether it was there, and the next turn, which is to be queued now.
+        """
+        rows = await self._run("withdraw", turn)
+        return bool(rows), rows[0]["next"] if rows else None
 
     async def turn(self, tenant: str, turn: str) -> Turn | None:
         """Return a tenant's turn."""
