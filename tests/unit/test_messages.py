@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from turnstream.errors import ModelError
+from turnstream.errors import TurnError
 from turnstream_worker.chat_parts import chat_part
 from turnstream_worker.messages import ATTACHED, SUMMARY, Reader
 from turnstream_worker.sealing import Sealing
@@ -170,7 +170,7 @@ def test_what_the_last_tool_returned_besides_text() -> None:
 @pytest.mark.parametrize("before", [[], [call(2)], [said("user", "hi")]])
 def test_output_without_its_call(kind: str, before: list[Item]) -> None:
     """An output that answers no call before it is refused in words that say which, since providers' own do not."""
-    with pytest.raises(ModelError, match="call_1") as refused:
+    with pytest.raises(TurnError, match="call_1") as refused:
         messages(*before, {**returned(1, "a"), "type": kind}, call(1))
     assert refused.value.code == "invalid_prompt"
 
@@ -243,6 +243,6 @@ def test_compaction() -> None:
 @pytest.mark.parametrize("sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")])
 def test_compaction_that_cannot_be_read(sealed: str) -> None:
     """A turn does not go on without what came before it: a compaction that is not the tenant's own is refused."""
-    with pytest.raises(ModelError) as refused:
+    with pytest.raises(TurnError) as refused:
         messages(compacted(sealed))
     assert refused.value.code == "invalid_prompt"

@@ -38,7 +38,7 @@ class AgentLoop:
     async def run(self, approved: Sequence[Item]) -> Outcome | None:
         """Run until the turn ends, `approved` calls first; return None if it is to go on elsewhere.
 
-        Raises ModelError if the model fails.
+        Raises TurnError.
         """
         runs = self._runs
         await runs.settle()

@@ -13,7 +13,7 @@ from functools import partial
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
+from turnstream.errors import BusUnavailableError, FencedError, TurnError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
@@ -218,9 +218,9 @@ class TurnRunner:
             if running.reason is None:
                 raise
             return _stopped(running.reason, journal, output)
-        except ModelError as error:
+        except TurnError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
-            log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
+            log.warning("turn.failed", turn=turn.id, code=error.code, cause=cause)
             output.hold_item("incomplete")
             return _failed(error.code, error.message, journal, output)
         except TurnstreamError:
