@@ -165,8 +165,8 @@ class Store:
             completed_at=rows[0]["completed_at"],
             output=outcome.output,
             usage=outcome.usage,
-            error=outcome.error,
-            incomplete=outcome.incomplete,
+            error=rows[0]["error"],
+            incomplete=rows[0]["incomplete"],
             service_tier=outcome.service_tier,
             secrets=None,
         )
