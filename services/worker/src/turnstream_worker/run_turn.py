@@ -35,6 +35,7 @@ TERMINAL_EVENTS = {
     "cancelled": "response.incomplete",
 }
 QUEUE_PATIENCE = 5  # seconds to try to queue a turn
+GATE_PATIENCE = 1  # seconds that turns wait behind one that is alone, before they are given to other workers
 CLOSED_AT_ONCE = 1000  # turns
 CLOSE_PATIENCE = 5  # seconds to try to close them
 
@@ -57,7 +58,7 @@ class Running:
     claimed: Turn | None = None  # the turn as it was claimed
     leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
-    engine: asyncio.Task[Outcome | None] | None = None  # or what it waits for before
+    engine: asyncio.Task[Outcome | None] | asyncio.Task[bool] | None = None  # or by which it waits to be alone before
 
     def stop(self, reason: StopReason) -> None:
         """Stop the engine at its next await; the first reason counts."""
@@ -86,8 +87,8 @@ class TurnRunner:
     async def run(self, running: Running) -> None:
         """Run a turn from its delivery until it is settled; raise nothing that another delivery mends."""
         try:
-            async with self.gate.beside():
-                await self._settle(running)
+            async with self.gate.beside(GATE_PATIENCE) as inside:
+                await (self._settle(running) if inside else running.delivery.nak(0))
         except FencedError:
             log.info("turn.lost", turn=running.turn)
         except TurnstreamError as error:
@@ -105,8 +106,8 @@ class TurnRunner:
             # It has ended, or waits for another turn, or is another worker's. None of them needs this message.
             await running.delivery.ack()
             return
-        async with self._surroundings(running, turn):
-            ended = self._is_hopeless(turn) or await self._end(running, turn)
+        async with self._surroundings(running, turn) as here:
+            ended = here and (self._is_hopeless(turn) or await self._end(running, turn))
         if ended:
             if not turn.stored:
                 await self.store.forget(turn)
@@ -124,20 +125,25 @@ class TurnRunner:
         return hopeless
 
     @asynccontextmanager
-    async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[None]:
+    async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[bool]:
         """Let the last attempt at a turn be alone in this worker if one of it has died: it may have killed its worker.
 
         So it takes no other turn with it. Nor does another take it: as long as it waits, its attempt does not count.
+        Yields whether it is to run here, and not elsewhere, since another one is alone here.
         """
         runs = turn.output is None and turn.status != "cancelled"
         if not (runs and 1 < turn.beginnings == self._max_attempts(turn)):
-            yield
+            yield True
             return
         await self.store.excuse(turn, running.owner, excused=True)
-        async with self.gate.alone() as running.engine:
-            await asyncio.wait([running.engine])
-            await self.store.excuse(turn, running.owner, excused=False)
-            yield
+        async with self.gate.alone(GATE_PATIENCE) as waiting:
+            running.engine = waiting
+            # No longer than its deadline: then it only ends. Nor if it is stopped.
+            await asyncio.wait([waiting], timeout=max(0, self.engine.time_left(turn)))
+            here = not waiting.done() or waiting.cancelled() or waiting.result()
+            if here:
+                await self.store.excuse(turn, running.owner, excused=False)
+            yield here
 
     def _max_attempts(self, turn: Turn) -> int:
         return turn.request.get("max_attempts") or self.settings.max_attempts
