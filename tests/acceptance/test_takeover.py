@@ -241,6 +241,24 @@ async def test_killed_at_the_last_attempt(fleet: Deployment) -> None:
     assert ends == {("completed", None), ("failed", "max_attempts")}
 
 
+async def test_killed_before_last_attempts(fleet: Deployment) -> None:
+    """Last attempts after a death are alone, each in its worker, and all workers make them at the same time."""
+    url = (await fleet.gateway()).url
+    doomed = await patient_worker(fleet)
+    killed_at = 0.0
+
+    async def kill_and_replace(_: list[Reading]) -> None:
+        nonlocal killed_at
+        await asyncio.gather(*(patient_worker(fleet) for _ in range(2)))
+        await doomed.kill()
+        killed_at = asyncio.get_running_loop().time()
+
+    readings = await while_reading(url, kill_and_replace, max_attempts=2)
+    assert_whole(*(reading.transcript for reading in readings))
+    spans = [(killed_at + reading.silence(killed_at), reading.arrivals[-1]) for reading in readings]
+    assert max(sum(begun <= now < ended for begun, ended in spans) for now, _ in spans) == 2
+
+
 async def test_poison(fleet: Deployment) -> None:
     """A turn that kills its worker whenever it runs is stopped after its attempts, and all others are completed."""
     url = (await fleet.gateway()).url
