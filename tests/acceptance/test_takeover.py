@@ -15,7 +15,7 @@ import httpx
 import pytest
 from support.deployment import Deployment, deployed
 from support.event_order import disorder
-from support.infrastructure import Infrastructure, embedded
+from support.infrastructure import Infrastructure, Server, embedded
 from support.reader import NOTHING, Transcript, read_to_end, start, tally
 
 from turnstream_local.child import Child
@@ -322,6 +322,31 @@ async def test_grace_of_a_turn(fleet: Deployment) -> None:
     assert_whole(*transcripts, handed_over)
     begun = [transcript.kinds().count("response.output_item.added") for transcript in (handed_over, *transcripts)]
     assert begun == [2] + [1] * TURNS
+
+
+# Servers that are away for longer than anybody tries to reach them
+
+
+@pytest.mark.parametrize("which", ["nats", "postgres"])
+async def test_outages_use_no_attempt_up(fleet: Deployment, which: str) -> None:
+    """A turn that may be begun once goes on after any number of outages: nothing of it has died."""
+    url = (await fleet.gateway()).url
+    impatient = {"TURNSTREAM_BUS_TIMEOUT": "0.5", "TURNSTREAM_BUS_PATIENCE": "0.5", "TURNSTREAM_STORE_PATIENCE": "0.5"}
+    worker = await patient_worker(fleet, **impatient)
+    server: Server = getattr(fleet.infrastructure, which)
+    text = f"{SLOWLY} over {which}"
+    turn = await accept(url, text, max_attempts=1)
+    before = len(logged(worker, "turn.interrupted"))  # a log goes on from one test to the next
+    async with asyncio.timeout(PATIENCE):
+        for outage in range(3):
+            while len(await fleet.model_requests(text)) == outage:  # noqa: ASYNC110 - another process makes them
+                await asyncio.sleep(0.1)
+            await server.stop()
+            while len(logged(worker, "turn.interrupted")) == before + outage:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.1)
+            await server.start()
+    assert_whole(*await read(url, turn))
+    assert len(await fleet.model_requests(text)) == 4
 
 
 # Turns that are cancelled

@@ -49,7 +49,10 @@ class PatientStack(ScriptedStack):
         try:
             yield [said("to be ")]
             await self._told.acquire()
-            yield [said("continued"), finished()]
+            for piece in ("con", "tinu", "ed"):
+                yield [said(piece)]
+                await asyncio.sleep(0.01)  # a model takes its time
+            yield [finished()]
         finally:
             self.under_way -= 1
 
@@ -57,6 +60,10 @@ class PatientStack(ScriptedStack):
         """Let so many answers come to their end."""
         for _ in range(answers):
             self._told.release()
+
+    def hold(self) -> None:
+        """Let no answer come to its end that has not yet."""
+        self._told = asyncio.Semaphore(0)
 
 
 type Start = Callable[[], PatientStack]
@@ -165,3 +172,38 @@ async def test_overdue_while_it_is_alone(bus: MemoryBus, store: Store, start: St
     assert (overdue.status, overdue.incomplete) == ("incomplete", {"reason": "deadline"})
     model.tell()
     assert [turn.status for turn in await ended(store, await accept(bus, store))] == ["completed"]
+
+
+# Turns that are interrupted
+
+
+async def interrupt(bus: MemoryBus, model: PatientStack) -> None:
+    """Let the bus be away for longer than a turn tries to reach it, in the middle of its answer."""
+    await until(lambda: model.under_way == 1)
+    bus.away = 1000
+    model.tell()
+    await until(lambda: model.under_way == 0)
+    model.hold()  # it may have been broken off before it went on
+    bus.away = 0
+
+
+async def test_interruptions_use_no_attempt_up(bus: MemoryBus, store: Store, start: Start) -> None:
+    """A turn that may be begun once goes on over any number of outages, for none of which it is to blame."""
+    model = start()
+    turn = await accept(bus, store, max_attempts=1)
+    for _ in range(3):
+        await interrupt(bus, model)
+    model.tell()
+    [completed] = await ended(store, turn)
+    assert (completed.status, len(model.requests)) == ("completed", 4)
+    assert [item["content"][0]["text"] for item in completed.output or ()] == ["to be continued"]
+
+
+async def test_interrupted_last_attempt(bus: MemoryBus, store: Store, start: Start) -> None:
+    """A last attempt after a death is no other attempt for an outage, and lets others in again."""
+    model = start()
+    turn = await accept(bus, store, deaths=1, max_attempts=2)
+    await interrupt(bus, model)
+    await until(lambda: model.under_way == 1)
+    model.tell(2)
+    assert {one.status for one in await ended(store, turn, await accept(bus, store))} == {"completed"}

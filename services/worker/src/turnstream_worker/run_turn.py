@@ -6,14 +6,14 @@ Whatever breaks in between, the message comes again, and the next attempt goes o
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, FencedError, TurnError, TurnstreamError
+from turnstream.errors import BusUnavailableError, FencedError, RetryableError, TurnError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
@@ -35,6 +35,8 @@ TERMINAL_EVENTS = {
     "cancelled": "response.incomplete",
 }
 QUEUE_PATIENCE = 5  # seconds to try to queue a turn
+INTERRUPTION_PAUSE = 1  # seconds until a turn that was interrupted goes on
+EXCUSE_PATIENCE = 3600  # seconds to try to tell the store that an attempt does not count
 GATE_PATIENCE = 1  # seconds that turns wait behind one that is alone, before they are given to other workers
 CLOSED_AT_ONCE = 1000  # turns
 CLOSE_PATIENCE = 5  # seconds to try to close them
@@ -91,11 +93,21 @@ class TurnRunner:
                 await (self._settle(running) if inside else running.delivery.nak(0))
         except FencedError:
             log.info("turn.lost", turn=running.turn)
-        except TurnstreamError as error:
-            # The bus or the store was away for longer than we try. The message comes again after ack_wait.
+        except RetryableError as error:
+            # The bus or the store was away for longer than we try.
             log.warning("turn.interrupted", turn=running.turn, error=type(error).__name__, detail=str(error))
+            await self._excuse(running)
         except Exception as error:  # noqa: BLE001 - a fault of ours: the message comes again, and beginnings are counted
             log.error("turn.broke", turn=running.turn, **fault(error))
+
+    async def _excuse(self, running: Running) -> None:
+        """Hand an interrupted turn over as soon as the store can be told: the attempt was no failed one.
+
+        It counts nevertheless if only the end of the turn's log was missing, so that tries at that are bounded.
+        """
+        if running.claimed and running.claimed.output is None:
+            with suppress(TurnstreamError):  # then its lease ends, and it counts as one
+                await self._hand_over(running, running.claimed, delay=INTERRUPTION_PAUSE, patience=EXCUSE_PATIENCE)
 
     async def _settle(self, running: Running) -> None:
         if running.leaving:
@@ -114,8 +126,13 @@ class TurnRunner:
             await running.delivery.ack()
             self.ended.append(turn.id)
         else:
-            await self.store.release(turn, running.owner)
-            await running.delivery.nak(0)
+            await self._hand_over(running, turn)
+
+    async def _hand_over(
+        self, running: Running, turn: Turn, *, delay: float = 0, patience: float | None = None
+    ) -> None:
+        await self.store.release(turn, running.owner, patience=patience)
+        await running.delivery.nak(delay)
 
     def _is_hopeless(self, turn: Turn) -> bool:
         """Tell whether a turn that has failed in the store could not be brought to its log's end either."""
