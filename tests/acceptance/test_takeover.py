@@ -23,6 +23,8 @@ from turnstream_local.child import Child
 PATIENCE = 60  # seconds
 PATIENT = {"TURNSTREAM_LEASE": str(PATIENCE), "TURNSTREAM_HEARTBEAT": "10"}
 SOON = 10  # seconds; it takes a third of it where the machine has nothing else to do
+GOAL = 3  # seconds from a worker's death to the first new event of each of its turns
+TRIES = 3  # of which one has to reach it, since the machine may be busy
 TURNS = 8  # at a time
 TOKENS = 60
 SLOWLY = f"[stand-in tokens={TOKENS} delay_ms=50] go on"
@@ -158,9 +160,9 @@ def assert_soon(what: str, silences: list[float]) -> None:
 
 
 async def test_worker_killed_among_others(fleet: Deployment) -> None:
-    """The turns of a killed worker go on in another within seconds, and its other turns do not notice."""
+    """The turns of a killed worker go on in another within the goal's time, and its other turns do not notice."""
     url = (await fleet.gateway()).url
-    for _ in range(3):
+    for _ in range(2):
         await patient_worker(fleet)
     killed_at = 0.0
     hit: set[str] = set()
@@ -172,11 +174,16 @@ async def test_worker_killed_among_others(fleet: Deployment) -> None:
         killed_at = asyncio.get_running_loop().time()
         await doomed.kill()
 
-    readings = await while_reading(url, kill)
-    assert_whole(*(reading.transcript for reading in readings))
-    silences = {reading.transcript.id: reading.silence(killed_at) for reading in readings}
-    assert_soon("kill -9", [silence for turn, silence in silences.items() if turn in hit])
-    assert max(silence for turn, silence in silences.items() if turn not in hit) < 1
+    longest: list[float] = []
+    while not longest or (min(longest) > GOAL and len(longest) < TRIES):
+        await patient_worker(fleet)
+        readings = await while_reading(url, kill)
+        assert_whole(*(reading.transcript for reading in readings))
+        silences = {reading.transcript.id: reading.silence(killed_at) for reading in readings}
+        assert_soon("kill -9", [silence for turn, silence in silences.items() if turn in hit])
+        assert max(silence for turn, silence in silences.items() if turn not in hit) < 1
+        longest.append(max(silence for turn, silence in silences.items() if turn in hit))
+    assert min(longest) <= GOAL
 
 
 async def test_all_workers_killed(fleet: Deployment) -> None:

@@ -1,6 +1,8 @@
 """A worker dies in the middle of a turn that calls tools: it goes on behind its last step, and repeats nothing."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -128,3 +130,70 @@ async def test_handed_over_between_steps(fragile: Deployment, grace: str) -> Non
     executed = [call["arguments"]["seconds"] for call in await shop.calls(transcript)]
     assert executed in ([0.5, 0.6], [0.5, 0.5, 0.6])  # a step that was broken off by the grace's end is run again
     assert (len(executed) == 2) or grace == "0.1"
+
+
+async def test_handed_over_in_a_call(fragile: Deployment) -> None:
+    """A call that is still under way when its worker's grace ends is not repeated unseen, and no attempt is used up."""
+    shop = await ToolServer.start(fragile)
+    await fragile.script("charge and leave", calling("charge", order="d"), saying("I do not know."))
+    url = (await fragile.gateway()).url
+    once = {"TURNSTREAM_GRACE": "0.1", "TURNSTREAM_MAX_ATTEMPTS": "1", **ALLOWED}
+    leaving = await fragile.worker(**once)
+    await shop.delay(SOON)
+    transcript = Transcript()
+
+    async def read() -> None:
+        async for _ in start(url, transcript, input="charge and leave", tools=[shop.tool()]):
+            pass
+
+    async with asyncio.timeout(SOON), asyncio.TaskGroup() as running:
+        running.create_task(read())
+        await until(shop.calls)
+        await fragile.worker(**once)
+        await leaving.stop()
+    assert tally([transcript]) == NOTHING
+    assert disorder(transcript.events) == []
+    assert transcript.response["status"] == "completed"
+    [error] = outputs(transcript)
+    assert "not known" in error
+    assert len(await shop.calls(transcript)) == 1
+    *_, told = await fragile.model_requests("charge and leave")
+    assert [message["content"] for message in told["messages"] if message["role"] == "tool"] == [error]
+
+
+async def test_zombie_in_a_call(fragile: Deployment) -> None:
+    """A worker that wakes up in a call whose turn is another's by now breaks it off, and goes on with other turns."""
+    shop = await ToolServer.start(fragile)
+    await fragile.script("charge in your sleep", calling("charge", order="e"), saying("Done."))
+    url = (await fragile.gateway()).url
+    zombie = await fragile.worker(**ALLOWED)
+    assert zombie.pid
+    await shop.delay(10 * SOON)
+    transcript, later = Transcript(), Transcript()
+
+    async def read() -> None:
+        async for _ in start(url, transcript, input="charge in your sleep", tools=[shop.tool(on_uncertain="retry")]):
+            pass
+
+    async def broken_off() -> bool:
+        return [call["cancelled"] for call in await shop.calls(transcript)] == [True, False]
+
+    async with asyncio.timeout(SOON), asyncio.TaskGroup() as running:
+        running.create_task(read())
+        await until(shop.calls)
+        os.kill(zombie.pid, signal.SIGSTOP)
+        await shop.delay(0)
+        other = await fragile.worker(**ALLOWED)
+    assert transcript.response["status"] == "completed"
+    assert outputs(transcript) == ["charged e"]
+    assert not await broken_off()
+    os.kill(zombie.pid, signal.SIGCONT)
+    await until(broken_off)
+    await other.kill()
+    async with asyncio.timeout(SOON):
+        async for _ in start(url, later, input="said later"):
+            pass
+    assert later.response["status"] == "completed"  # by the one that was paused
+    read_again = Transcript()
+    await read_to_end(url, read_again, transcript.id)
+    assert read_again.events == transcript.events
