@@ -78,6 +78,22 @@ async def test_capacity_is_respected(gateway_bus: Bus, queue: WorkQueue) -> None
         await delivery.ack()
 
 
+async def test_untaken_is_given_back(gateway_bus: Bus, worker_bus: Bus, queue: WorkQueue, ack_wait: float) -> None:
+    """What was delivered to one that does not take it goes to another at once, when that one gives it back."""
+    turns = [new_id("resp_") for _ in range(2)]
+    for turn in turns:
+        await enqueue(gateway_bus, turn)
+    taken = await take(queue)
+    async with worker_bus.work(INTERACTIVE, 1) as other:
+        taking = asyncio.create_task(take(other, ack_wait / 2))
+        while not taking.done():
+            await queue.give_back()
+            await asyncio.wait([taking], timeout=0.02)
+        assert [taken.data.decode(), (await taking).data.decode()] == turns
+    for delivery in (taken, await taking):
+        await delivery.ack()
+
+
 async def test_given_back_comes_again_after_its_delay(gateway_bus: Bus, queue: WorkQueue, turn: str) -> None:
     """A delivery that is given back comes again after its delay, and at once without one."""
     loop = asyncio.get_running_loop()
