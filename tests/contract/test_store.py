@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, item, run, texts
+from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, finish, item, run, texts
 
 from turnstream.errors import FencedError
 from turnstream.ids import first_id, new_id
@@ -60,6 +60,21 @@ async def test_claim_is_exclusive(store: Store) -> None:
     claims = await asyncio.gather(*(store.claim(turn.id, f"owner {n}", LEASE) for n in range(8)))
     [claimed] = [one for one in claims if one]
     assert (claimed.attempt, claimed.status) == (1, "running")
+
+
+async def test_claim_holds_until_the_next(store: Store) -> None:
+    """A claim holds, whoever frees the turn, until another is made or the turn is closed."""
+    turn = await claim(store, await accept(store))
+    await store.check_claim(turn)
+    await store.release(turn, "a")
+    await store.check_claim(turn)
+    successor = await claim(store, turn, "b")
+    await store.check_claim(successor)
+    with pytest.raises(FencedError):
+        await store.check_claim(turn)
+    await finish(store, successor)
+    with pytest.raises(FencedError):
+        await store.check_claim(successor)
 
 
 async def test_same_owner_keeps_its_attempt(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.event_order import disorder
 from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, used
-from support.turns import a_turn, events_of
+from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
@@ -88,7 +88,7 @@ class Attempts:
         self.stack = ScriptedStack(*scripts)
         where = {"nats_url": "nats://unused", "postgres_dsn": "postgresql://unused"}
         read = WorkerSettings.model_validate({**where, **settings})
-        log, state = await EventLog.take_over(self.bus, turn)
+        log, state = await EventLog.take_over(self.bus, turn, unchallenged)
         if not state.next:
             for kind in ("response.created", "response.in_progress"):
                 log.append(kind, response={"id": turn.id})

@@ -29,13 +29,16 @@ SELECT cardinality(line) AS length FROM conversations WHERE id = $1 AND tenant =
 -- retried: the newest turn that came with this body since an id was made; ids sort by time
 SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
 
--- withdraw: take back a turn that could not be queued
+-- withdraw: take back a turn that could not be queued, and let the next one in its line go on
 WITH withdrawn AS (
     DELETE FROM open_turns WHERE turn = $1 AND attempt = 0 RETURNING turn, conversation
 ), unlined AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM withdrawn WHERE conversations.id = withdrawn.conversation
+    RETURNING line[1] AS next
+), deleted AS (
+    DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn
 )
-DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn RETURNING turns.id
+SELECT next FROM withdrawn LEFT JOIN unlined ON true
 
 -- turn: read a tenant's turn
 SELECT turns.*, coalesce(open_turns.attempt, 0) AS attempt, coalesce(open_turns.handovers, 0) AS handovers
@@ -76,6 +79,9 @@ WITH taken AS (
     RETURNING turn, attempt, handovers, finished
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
+
+-- claimed: find a turn that is open, if this attempt is the last at it
+SELECT turn FROM open_turns WHERE turn = $1 AND attempt = $2
 
 -- renew: prolong the leases of these turns; say which of them are still these owners', and which of those are cancelled
 UPDATE open_turns SET until = now() + $3

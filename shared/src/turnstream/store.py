@@ -69,9 +69,13 @@ class Store:
         rows = await self._run("retried", tenant, since, fingerprint)
         return str(rows[0]["id"]) if rows else None
 
-    async def withdraw(self, turn: str) -> bool:
-        """Take back a turn, unless a worker has claimed it; tell whether it was there."""
-        return bool(await self._run("withdraw", turn))
+    async def withdraw(self, turn: str) -> tuple[bool, str | None]:
+        """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.
+
+        Returns whether it was there, and the next turn, which is to be queued now.
+        """
+        rows = await self._run("withdraw", turn)
+        return bool(rows), rows[0]["next"] if rows else None
 
     async def turn(self, tenant: str, turn: str) -> Turn | None:
         """Return a tenant's turn."""
@@ -103,6 +107,11 @@ class Store:
             # It was finished while the claim waited for its row: what it read of the turn is from before.
             rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
         return _turn(rows)
+
+    async def check_claim(self, turn: Turn) -> None:
+        """Raise FencedError if a later attempt than this one has claimed the turn, or it is open no more."""
+        if not await self._run("claimed", turn.id, turn.attempt):
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
 
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
         """Prolong the leases of turns (owner to id) by `lease` seconds.

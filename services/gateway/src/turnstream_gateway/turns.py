@@ -134,7 +134,7 @@ class Turns:
                 raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
             cancelled = found
         if cancelled.attempt == 0 and cancelled.output is None:
-            await self._queue_cancelled(tenant, turn)
+            await self._try_to_queue(tenant, turn, f"{turn}:cancelled")
         # The row decides. A worker that misses the signal finds out when it renews its lease, or wants to finish.
         await self.bus.signal(subjects.cancel(turn))
         return cancelled
@@ -239,21 +239,15 @@ class Turns:
     async def _end_line(self, tenant: str, ahead: Sequence[str], *, keep: bool) -> None:
         """End the turns that stand before one in its conversation."""
         for turn in await self.store.cancel_line(tenant, ahead, keep=keep):
-            await self._queue_cancelled(tenant, turn)
+            await self._try_to_queue(tenant, turn, f"{turn}:cancelled")
             await self.bus.signal(subjects.cancel(turn))
-
-    async def _queue_cancelled(self, tenant: str, turn: str) -> None:
-        """Let a worker end the log of a turn that was cancelled: one that waited for others is on no queue."""
-        try:
-            await self.bus.enqueue(tenant, turn, f"{turn}:cancelled", patience=self.settings.accept_patience)
-        except BusUnavailableError as error:
-            log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
 
     async def _take_back(self, tenant: str, turn: str) -> None:
         """Undo that a turn was stored; raise UnavailableError with a code of its own if that cannot be done either."""
         try:
             # The message may have been stored all the same: then it finds no turn, or one that must not go on.
-            if not await self.store.withdraw(turn):
+            withdrawn, following = await self.store.withdraw(turn)
+            if not withdrawn:
                 await self.store.cancel(tenant, turn)
                 await self.bus.signal(subjects.cancel(turn))
         except StoreUnavailableError as error:
@@ -264,3 +258,12 @@ class Turns:
                 "same request as a retry, which joins it."
             )
             raise UnavailableError(message, code="acceptance_unknown") from error
+        if following:
+            await self._try_to_queue(tenant, following, f"{following}:released")
+
+    async def _try_to_queue(self, tenant: str, turn: str, message_id: str) -> None:
+        """Queue a turn that may be on no queue, since it waited for others: it may run now, or is to end."""
+        try:
+            await self.bus.enqueue(tenant, turn, message_id, patience=self.settings.accept_patience)
+        except BusUnavailableError as error:
+            log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it

@@ -7,7 +7,7 @@ from itertools import batched
 from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.errors import BusUnavailableError, StoreUnavailableError
-from turnstream.logs import log
+from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Lost
 from turnstream_worker.beats import Beats
@@ -48,7 +48,7 @@ class Reconciler:
         await self._bus.waited(subjects.INTERACTIVE)
         dead, turns = sorted(self._beats.dead), 0
         while receipts := await self._store.take_over(dead, BATCH):
-            for receipt in receipts:
+            for receipt in filter(None, receipts):  # one that names no message is found by the sweep
                 await self._bus.give_back(receipt)
             turns += len(receipts)
         self._beats.bury(dead)
@@ -72,5 +72,8 @@ class Reconciler:
         try:
             await self._bus.enqueue(lost.tenant, lost.turn, lost.message_id, patience=PATIENCE)
         except BusUnavailableError:
+            return False
+        except Exception as error:  # noqa: BLE001 - of this turn alone: the others must not wait for what mends it
+            log.error("turn.not_queued", turn=lost.turn, **fault(error))
             return False
         return True

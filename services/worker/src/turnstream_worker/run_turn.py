@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
@@ -188,10 +189,11 @@ class TurnRunner:
         return ended
 
     async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
+        check_claim = partial(self.store.check_claim, turn)
         if turn.attempt == 1:  # nobody can have written to it
-            event_log, state = EventLog(self.bus, turn), LogState()
+            event_log, state = EventLog(self.bus, turn, check_claim), LogState()
         else:
-            event_log, state = await EventLog.take_over(self.bus, turn)
+            event_log, state = await EventLog.take_over(self.bus, turn, check_claim)
         if state.next == 0:
             beginning = response_resource(replace(turn, status="running", completed_at=None))
             event_log.append("response.created", response=beginning)
