@@ -16,6 +16,8 @@ from turnstream_worker.journal import UNKNOWN, Journal, finished
 from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
+ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
+
 
 @dataclass(frozen=True, slots=True)
 class ToolRuns:
@@ -96,14 +98,12 @@ class ToolRuns:
         if tool is None:
             return ToolResult("The tool is not there any more.", failed=True)
         if item["type"] == "web_search_call":
-            arguments: Any = {"query": item["action"]["query"]}
+            arguments: dict[str, Any] | None = {"query": item["action"]["query"]}
         else:
-            try:
-                arguments = orjson.loads(item["arguments"] or "{}")
-            except orjson.JSONDecodeError:
-                arguments = None
-        if not isinstance(arguments, dict):
-            return ToolResult("The arguments are not a JSON object.", failed=True)
+            arguments = _parsed(item["arguments"] or "{}")
+        if arguments is None:
+            message = f"The arguments are not a JSON object of at most {ARGUMENTS_DEPTH} levels."
+            return ToolResult(message, failed=True)
         # The same for every attempt at this call, so that a tool which knows it does its work once.
         return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
 
@@ -130,6 +130,23 @@ def _ended(item: Item, result: ToolResult) -> Item:
         results = [{"text": result.output}] if result.results is None else result.results
         return {**ended, **({"error": result.output} if result.failed else {"results": results})}
     return {**ended, **({"error": result.output} if result.failed else {"output": result.output})}
+
+
+def _parsed(arguments: str) -> dict[str, Any] | None:
+    """Return a call's arguments, None if they are nothing to call a tool with."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) and not _exceeds_depth(parsed) else None
+
+
+def _exceeds_depth(parsed: dict[str, Any]) -> bool:
+    level: list[Any] = [parsed]
+    for _ in range(ARGUMENTS_DEPTH):
+        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
+        level = [thing for thing in level if isinstance(thing, dict | list)]
+    return bool(level)
 
 
 def _query(arguments: str) -> str:
