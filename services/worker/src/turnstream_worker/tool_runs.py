@@ -47,6 +47,10 @@ class ToolRuns:
         step = self.journal.begin("tool_call", took_in, name=tool.name if tool else request["name"], behind=behind)
         return replace(step, items=[self._mcp_call(shown, request["arguments"], request["id"])])
 
+    def refused(self, step: Step, why: str) -> Step:
+        """Return the step of a call that is not run, as it ends."""
+        return finished(step, [_ended(_item_of(step), ToolResult(f"The call was not run. {why}", failed=True))])
+
     async def run(self, steps: Sequence[Step]) -> None:
         """Run calls whose start is journalled, several at a time; return when all have ended and are journalled."""
         room = asyncio.Semaphore(self.at_a_time)
