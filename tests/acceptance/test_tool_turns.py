@@ -12,6 +12,10 @@ from support.infrastructure import embedded
 from support.reader import NOTHING, Transcript, start, tally
 from support.tool_turns import ALLOWED, ToolServer, calling, saying
 
+from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.tool_runs import NO_ROOM
+
+MAX_JOURNAL = WorkerSettings.model_fields["max_journal"].default  # bytes
 FUNCTION = {"type": "function", "name": "ask_user", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -197,6 +201,17 @@ async def test_cancelled_tool(site: Site) -> None:
     async with asyncio.timeout(5):
         while not (await shop.calls(transcript))[0]["cancelled"]:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
+
+
+async def test_results_that_are_too_much_together(site: Site) -> None:
+    """What tools return above what a turn has room for is those calls' error, and the turn goes on."""
+    together = {"tool_calls": [{"name": "big", "arguments": {"bytes": 250_000}} for _ in range(40)]}
+    ended = await run(site, "ask for it all", together, saying("Done."))
+    calls = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    kept = [call for call in calls if call["status"] == "completed"]
+    assert len(kept) == MAX_JOURNAL // 250_000
+    assert {call["error"] for call in calls if call not in kept} == {NO_ROOM}
+    assert ended.response["status"] == "completed"
 
 
 @pytest.mark.parametrize("levels", [100, 600, 1000])

@@ -58,7 +58,8 @@ class AgentLoop:
 
     @property
     def _runs(self) -> ToolRuns:
-        return ToolRuns(self.turn, self.toolbox, self.journal, self.output, self.settings.tools_at_a_time)
+        limits = self.settings.tools_at_a_time, self.settings.max_journal
+        return ToolRuns(self.turn, self.toolbox, self.journal, self.output, *limits)
 
     async def _run_approved(self, runs: ToolRuns, approved: Sequence[Item]) -> None:
         """Run the calls that a person has allowed since they were asked for, but for those that were begun before.
@@ -78,7 +79,8 @@ class AgentLoop:
 
     def _room(self, calls: int) -> int:
         """Return how many of these further calls the turn may make."""
-        return max(self.turn.request.get("max_tool_calls", calls + self.journal.calls) - self.journal.calls, 0)
+        limit: int = self.turn.request.get("max_tool_calls", calls + self.journal.calls)
+        return max(limit - self.journal.calls, 0)
 
     def _limit(self) -> str | None:
         """Return why the model is not to be asked again, or None."""

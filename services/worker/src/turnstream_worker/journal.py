@@ -32,7 +32,7 @@ class Journal:
 
     def __init__(self, store: Steps, turn: Turn, steps: Sequence[Step] = ()) -> None:
         self.steps = list(steps)
-        self.size = sum(_size(step) for step in steps)  # bytes of the items, as JSON
+        self.size = sum(_size(step) for step in steps)  # bytes of the items as JSON, with what is being written
         self._store = store
         self._turn = turn
 
@@ -58,14 +58,17 @@ class Journal:
 
     async def write(self, *steps: Step) -> None:
         """Write steps that start, in order, or that have gone on; raise FencedError."""
+        self.size += sum(map(self.growth, steps))  # at once: calls that run together share what is left
         await self._store.journal(self._turn, steps)
         for step in steps:
             if step.number < len(self.steps):
-                self.size -= _size(self.steps[step.number])
                 self.steps[step.number] = step
             else:
                 self.steps.append(step)
-            self.size += _size(step)
+
+    def growth(self, step: Step) -> int:
+        """Return by how many bytes the journal grows with a step."""
+        return _size(step) - (_size(self.steps[step.number]) if step.number < len(self.steps) else 0)
 
     @property
     def items(self) -> list[Item]:

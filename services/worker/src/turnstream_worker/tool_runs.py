@@ -18,6 +18,8 @@ from turnstream_worker.tools.tool import Tool, ToolResult
 
 ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
 
+NO_ROOM = "The call has ended, but the turn's steps have no room left for what it returned."
+
 
 @dataclass(frozen=True, slots=True)
 class ToolRuns:
@@ -28,6 +30,7 @@ class ToolRuns:
     journal: Journal
     output: Output
     at_a_time: int
+    max_journal: int  # bytes
 
     def begin(self, tool: Tool, arguments: str, *, behind: int) -> Step:
         """Return the step of a call that is about to start, `behind` others, with its item."""
@@ -90,7 +93,14 @@ class ToolRuns:
     async def _run(self, step: Step, room: asyncio.Semaphore) -> None:
         async with room:
             result = await self._call(step)
-        await self._end([finished(step, [_ended(_item_of(step), result)])])
+        await self._end([self._finished(step, result)])
+
+    def _finished(self, step: Step, result: ToolResult) -> Step:
+        """Return a step with what its call came to, as far as the turn has room for that."""
+        ended = finished(step, [_ended(_item_of(step), result)])
+        if self.journal.size + self.journal.growth(ended) <= self.max_journal:
+            return ended
+        return finished(step, [_ended(_item_of(step), ToolResult(NO_ROOM, failed=True))])
 
     async def _end(self, steps: Sequence[Step]) -> None:
         await self.journal.write(*steps)
