@@ -16,6 +16,8 @@ from turnstream_worker.journal import UNKNOWN, Journal, finished
 from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
+SOURCES = "web_search_call.action.sources"
+
 
 @dataclass(frozen=True, slots=True)
 class ToolRuns:
@@ -84,7 +86,7 @@ class ToolRuns:
     async def _run(self, step: Step, room: asyncio.Semaphore) -> None:
         async with room:
             result = await self._call(step)
-        await self._end([finished(step, [_ended(_item_of(step), result)])])
+        await self._end([finished(step, [self._ended(_item_of(step), result)])])
 
     async def _end(self, steps: Sequence[Step]) -> None:
         await self.journal.write(*steps)
@@ -107,6 +109,18 @@ class ToolRuns:
         # The same for every attempt at this call, so that a tool which knows it does its work once.
         return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
 
+    def _ended(self, item: Item, result: ToolResult) -> Item:
+        if result.failed:
+            return {**item, "status": "failed", "error": result.output}
+        ended = {**item, "status": "completed"}
+        if item["type"] != "web_search_call":
+            return {**ended, "output": result.output}
+        results = [{"text": result.output}] if result.results is None else result.results
+        if SOURCES in self.turn.request.get("include", ()):
+            sources = [{"type": "url", "url": found["url"]} for found in results if "url" in found]
+            ended["action"] = {**item["action"], "sources": sources}
+        return {**ended, "results": results}
+
     def _mcp_call(self, shown: Mapping[str, Any], arguments: str, approval: str | None) -> Item:
         begun = {"status": "in_progress", "arguments": arguments, "output": None, "error": None}
         named = {"type": "mcp_call", "id": item_id("mcp_", self.turn.id), **shown}
@@ -122,14 +136,6 @@ def approval_request(turn: Turn, shown: Mapping[str, Any], arguments: str) -> It
 def _item_of(step: Step) -> Item:
     """Return the item of a call."""
     return (step.items or [{}])[0]
-
-
-def _ended(item: Item, result: ToolResult) -> Item:
-    ended = {**item, "status": "failed" if result.failed else "completed"}
-    if item["type"] == "web_search_call":
-        results = [{"text": result.output}] if result.results is None else result.results
-        return {**ended, **({"error": result.output} if result.failed else {"results": results})}
-    return {**ended, **({"error": result.output} if result.failed else {"output": result.output})}
 
 
 def _query(arguments: str) -> str:
