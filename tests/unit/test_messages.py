@@ -214,6 +214,7 @@ def test_sealed_reasoning() -> None:
 @pytest.mark.parametrize(
     "sealed",
     [None, "gAAAAAB-of-another-vendor", SEALING.seal("other", "hm"), Sealing(b"x" * 32).seal("default", "hm")],
+    ids=["none", "another vendor's", "another tenant's", "another key's"],
 )
 def test_reasoning_that_cannot_be_read(sealed: str | None) -> None:
     """Reasoning that is not ours, or not this tenant's, is left out: the answer is there without it."""
@@ -240,7 +241,9 @@ def test_compaction() -> None:
     ]
 
 
-@pytest.mark.parametrize("sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")])
+@pytest.mark.parametrize(
+    "sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")], ids=["empty", "rubbish", "another tenant's"]
+)
 def test_compaction_that_cannot_be_read(sealed: str) -> None:
     """A turn does not go on without what came before it: a compaction that is not the tenant's own is refused."""
     with pytest.raises(TurnError) as refused:

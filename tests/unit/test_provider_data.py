@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from turnstream_gateway import failures
-from turnstream_gateway.provider_data import NAME, PROVIDER_DATA_LIMIT, ProviderData
+from turnstream_gateway.provider_data import NAME, PROVIDER_DATA_LIMIT, ProviderData, read_provider_data
 
 
 async def taken(*headers: str | bytes) -> httpx.Response:
@@ -16,8 +16,8 @@ async def taken(*headers: str | bytes) -> httpx.Response:
     failures.install(app)
 
     @app.get("/")
-    async def data(provider_data: ProviderData) -> Any:
-        return provider_data
+    async def data(x_llamastack_provider_data: ProviderData = None) -> Any:
+        return read_provider_data(x_llamastack_provider_data)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
         given = [(NAME.encode(), header.encode() if isinstance(header, str) else header) for header in headers]

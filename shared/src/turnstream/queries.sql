@@ -27,7 +27,9 @@ WHERE turns.tenant = $2 AND (turns.id = $1 OR idempotency_key = $3)
 SELECT cardinality(line) AS length FROM conversations WHERE id = $1 AND tenant = $2
 
 -- retried: the newest turn that came with this body since an id was made; ids sort by time
-SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
+SELECT turns.id, coalesce(line[1:array_position(line, turns.id) - 1], '{}') AS ahead
+FROM turns LEFT JOIN conversations ON conversations.id = turns.conversation
+WHERE turns.tenant = $1 AND turns.id > $2 AND fingerprint = $3 ORDER BY turns.id DESC LIMIT 1
 
 -- withdraw: take back a turn that could not be queued, and let the next one in its line go on
 WITH withdrawn AS (

@@ -64,10 +64,10 @@ class Store:
             raise BusyError(f"{line[0]['length']} turns of {conversation} have not ended")
         return None
 
-    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
+    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> Accepted | None:
         """Return the newest turn that came with this body and whose id was made after the id `since`."""
         rows = await self._run("retried", tenant, since, fingerprint)
-        return str(rows[0]["id"]) if rows else None
+        return Accepted(rows[0]["id"], list(rows[0]["ahead"])) if rows else None
 
     async def withdraw(self, turn: str) -> tuple[bool, str | None]:
         """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.

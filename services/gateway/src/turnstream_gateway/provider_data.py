@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Header
+from fastapi import Header
 
 from turnstream.errors import InvalidRequestError
 from turnstream_gateway.bodies import check_storable
@@ -12,21 +12,22 @@ PROVIDER_DATA_LIMIT = 16 << 10  # bytes
 NAME = "x-llamastack-provider-data"
 
 
-async def _provider_data(
-    x_llamastack_provider_data: Annotated[
-        str | None,
-        Header(
-            max_length=PROVIDER_DATA_LIMIT,
-            description="A JSON object with its user's own keys to providers and tools.",
-            examples=['{"tavily_search_api_key": "..."}'],
-        ),
-    ] = None,
-) -> dict[str, Any] | None:
+type ProviderData = Annotated[
+    str | None,
+    Header(
+        max_length=PROVIDER_DATA_LIMIT,
+        description="A JSON object with its user's own keys to providers and tools.",
+        examples=['{"tavily_search_api_key": "..."}'],
+    ),
+]
+
+
+def read_provider_data(header: str | None) -> dict[str, Any] | None:
     """Return the header's object, or None without it; raise InvalidRequestError for what is no JSON object."""
-    if x_llamastack_provider_data is None:
+    if header is None:
         return None
     try:
-        data = orjson.loads(x_llamastack_provider_data.encode("latin-1"))  # as the server has decoded it
+        data = orjson.loads(header.encode("latin-1"))  # as the server has decoded it
     except orjson.JSONDecodeError:
         data = None
     if not isinstance(data, dict):
@@ -35,6 +36,3 @@ async def _provider_data(
         raise InvalidRequestError(message, code="invalid_value", param=NAME)
     check_storable(NAME, data)
     return data
-
-
-type ProviderData = Annotated[dict[str, Any] | None, Depends(_provider_data)]

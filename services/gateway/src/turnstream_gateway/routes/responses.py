@@ -18,7 +18,7 @@ from turnstream_gateway.event_stream import EventStream, client_gone
 from turnstream_gateway.include import Include
 from turnstream_gateway.openapi import STREAM, failing
 from turnstream_gateway.pages import PageQuery, ResponsesPageQuery
-from turnstream_gateway.provider_data import ProviderData
+from turnstream_gateway.provider_data import ProviderData, read_provider_data
 from turnstream_gateway.relay import Relay
 from turnstream_gateway.requests import CreateResponse
 from turnstream_gateway.resources import DeletedResponse, ItemList, ResponseList, ResponseResource
@@ -89,13 +89,15 @@ def responses(turns: Turns, disconnects: Disconnects) -> APIRouter:
 
 async def _sent(
     request: Request,
-    provider_data: ProviderData,
+    x_llamastack_provider_data: ProviderData = None,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern="^[ -~]+$")] = None,
     x_stainless_retry_count: Annotated[int, Header()] = 0,
 ) -> Sent:
-    """Return how a request came."""
+    """Return how a request came; the one dependency for all of it, since each costs every request."""
     fingerprint = blake2b(await request.body(), digest_size=16).digest()
-    return Sent(fingerprint, idempotency_key, x_stainless_retry_count > 0, provider_data)
+    return Sent(
+        fingerprint, idempotency_key, x_stainless_retry_count > 0, read_provider_data(x_llamastack_provider_data)
+    )
 
 
 async def _whole(
