@@ -140,6 +140,13 @@ def test_custom_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("search", [{}, {"action": {"type": "open_page"}}, {"results": []}])
+def test_search_without_a_query(search: Item) -> None:
+    """A search that does not say what it looked for, as Llama Stack's do not, is nothing to the model."""
+    past = {"type": "web_search_call", "id": "ws_1", "status": "completed", **search}
+    assert messages(said("user", "hi"), past) == messages(said("user", "hi"))
+
+
 def test_output_in_parts() -> None:
     """A function's output in parts is one text."""
     parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]

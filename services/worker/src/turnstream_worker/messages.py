@@ -84,7 +84,7 @@ def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]
             name, arguments, returned = item["name"], item["arguments"], _returned(item)
         case "mcp_approval_request":
             name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
-        case "web_search_call" if item["action"].get("query") is not None:
+        case "web_search_call" if item.get("action", {}).get("query") is not None:
             name, returned = "web_search", _found(item)
             arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
         case _:
