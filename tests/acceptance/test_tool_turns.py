@@ -197,3 +197,13 @@ async def test_cancelled_tool(site: Site) -> None:
     async with asyncio.timeout(5):
         while not (await shop.calls(transcript))[0]["cancelled"]:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("levels", [100, 600, 1000])
+async def test_deep_arguments(site: Site, levels: int) -> None:
+    """Arguments that are nested more deeply than can be sent are that call's error, and the turn goes on."""
+    deep = {"tool_calls": [{"name": "add", "arguments": f'{{"a":{"[" * levels}{"]" * levels},"b":1}}'}]}
+    ended = await run(site, f"go deep {levels}", deep, saying("Done."))
+    [call] = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    assert (call["status"], call["error"]) == ("failed", "The arguments are not a JSON object of at most 64 levels.")
+    assert ended.response["status"] == "completed"

@@ -307,6 +307,23 @@ async def test_approved_once() -> None:
     assert tool.calls == []
 
 
+async def test_more_is_approved_than_may_be_called() -> None:
+    """Calls that a person allowed count as well: those above the limit are shown as not run, and the model is told."""
+    tool = FakeTool(needs_approval=True)
+    attempts = Attempts(tool, max_tool_calls=1)
+    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+    asked = [{"type": "mcp_approval_request", "id": f"mcpr_{n}", **named} for n in range(3)]
+    allowed = [{"type": "mcp_approval_response", "approval_request_id": one["id"], "approve": True} for one in asked]
+    attempts.turn = replace(attempts.turn, input=[*ASKED, *asked, *allowed])
+    outcome = await attempts.ended(ANSWER)
+    assert len(tool.calls) == 1
+    assert [item.get("status") for item in outcome.output] == ["completed", "failed", "failed", "completed"]
+    refusal = "The call was not run. The turn's max_tool_calls was reached."
+    assert [item["error"] for item in outcome.output[1:3]] == [refusal] * 2
+    told = [message["content"] for message in attempts.stack.requests[0]["messages"] if message["role"] == "tool"]
+    assert told == ["call 1", refusal, refusal]
+
+
 async def test_calls_without_ids() -> None:
     """Calls of a provider that names none are run once."""
     tool = FakeTool()

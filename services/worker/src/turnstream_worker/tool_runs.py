@@ -17,6 +17,7 @@ from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
 SOURCES = "web_search_call.action.sources"
+ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class ToolRuns:
         took_in = [shown, request["arguments"]]
         step = self.journal.begin("tool_call", took_in, name=tool.name if tool else request["name"], behind=behind)
         return replace(step, items=[self._mcp_call(shown, request["arguments"], request["id"])])
+
+    def refused(self, step: Step, why: str) -> Step:
+        """Return the step of a call that is not run, as it ends."""
+        return finished(step, [self._ended(_item_of(step), ToolResult(f"The call was not run. {why}", failed=True))])
 
     async def run(self, steps: Sequence[Step]) -> None:
         """Run calls whose start is journalled, several at a time; return when all have ended and are journalled."""
@@ -98,14 +103,12 @@ class ToolRuns:
         if tool is None:
             return ToolResult("The tool is not there any more.", failed=True)
         if item["type"] == "web_search_call":
-            arguments: Any = {"query": item["action"]["query"]}
+            arguments: dict[str, Any] | None = {"query": item["action"]["query"]}
         else:
-            try:
-                arguments = orjson.loads(item["arguments"] or "{}")
-            except orjson.JSONDecodeError:
-                arguments = None
-        if not isinstance(arguments, dict):
-            return ToolResult("The arguments are not a JSON object.", failed=True)
+            arguments = _parsed(item["arguments"] or "{}")
+        if arguments is None:
+            message = f"The arguments are not a JSON object of at most {ARGUMENTS_DEPTH} levels."
+            return ToolResult(message, failed=True)
         # The same for every attempt at this call, so that a tool which knows it does its work once.
         return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
 
@@ -136,6 +139,23 @@ def approval_request(turn: Turn, shown: Mapping[str, Any], arguments: str) -> It
 def _item_of(step: Step) -> Item:
     """Return the item of a call."""
     return (step.items or [{}])[0]
+
+
+def _parsed(arguments: str) -> dict[str, Any] | None:
+    """Return a call's arguments, None if they are nothing to call a tool with."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) and not _exceeds_depth(parsed) else None
+
+
+def _exceeds_depth(parsed: dict[str, Any]) -> bool:
+    level: list[Any] = [parsed]
+    for _ in range(ARGUMENTS_DEPTH):
+        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
+        level = [thing for thing in level if isinstance(thing, dict | list)]
+    return bool(level)
 
 
 def _query(arguments: str) -> str:
