@@ -145,7 +145,8 @@ class TurnRunner:
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
-        if turn.output is None and turn.beginnings > (attempts := self._max_attempts(turn)):
+        cancelled = turn.status == "cancelled"  # by its client: that is no failure, however many attempts have died
+        if turn.output is None and not cancelled and turn.beginnings > (attempts := self._max_attempts(turn)):
             message = f"The turn was begun {attempts} times and never ended."
             journal = await Journal.open(self.store, turn)
             turn = await self._finish(turn, _failed("max_attempts", message, journal))
