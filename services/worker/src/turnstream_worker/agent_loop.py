@@ -78,7 +78,8 @@ class AgentLoop:
 
     def _room(self, calls: int) -> int:
         """Return how many of these further calls the turn may make."""
-        return max(self.turn.request.get("max_tool_calls", calls + self.journal.calls) - self.journal.calls, 0)
+        limit: int | None = self.turn.request.get("max_tool_calls")
+        return calls if limit is None else max(limit - self.journal.calls, 0)
 
     def _limit(self) -> str | None:
         """Return why the model is not to be asked again, or None."""
