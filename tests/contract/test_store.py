@@ -187,6 +187,22 @@ async def test_cancelled_stays_cancelled(store: Store) -> None:
     assert await texts(store, of) == []
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("failed", [], error={"code": "max_attempts", "message": "No."}),
+        Outcome("incomplete", [], incomplete={"reason": "deadline"}),
+    ],
+)
+async def test_cancelled_has_no_other_reason(store: Store, outcome: Outcome) -> None:
+    """A turn that was cancelled before it failed, or came to a limit, is shown as cancelled and as nothing else."""
+    turn = await claim(store, await accept(store))
+    await store.cancel(TENANT, turn.id)
+    finished, _ = await store.finish(turn, outcome)
+    assert (finished.status, finished.error, finished.incomplete) == ("cancelled", None, None)
+    assert await store.turn(TENANT, turn.id) == finished
+
+
 async def test_finished_cannot_be_cancelled(store: Store) -> None:
     """A turn that has ended cannot be cancelled, and one that was cancelled not again."""
     finished, cancelled = await run(store), await accept(store)
@@ -299,8 +315,8 @@ async def test_tenants_send_again_only_their_own(store: Store) -> None:
     assert first
     assert second
     assert first.turn != second.turn
-    assert await store.retried(TENANT, key.encode(), since) == first.turn
-    assert await store.retried(OTHER, key.encode(), since) == second.turn
+    assert await store.retried(TENANT, key.encode(), since) == first
+    assert await store.retried(OTHER, key.encode(), since) == second
 
 
 async def test_secret_of_the_deployment(store: Store) -> None:

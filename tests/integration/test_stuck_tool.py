@@ -25,5 +25,7 @@ def test_process_ends(tmp_path: Path) -> None:
     """It ends when it is told to, although a function of the operator's still runs in a thread of its own."""
     (tmp_path / "stuck.py").write_text("import time\n\ndef stuck() -> None:\n    time.sleep(60)\n")
     (tmp_path / "tools.yaml").write_text('tools: [{name: stuck, call: "stuck:stuck"}]')
-    ended = subprocess.run([sys.executable, "-c", PROCESS], cwd=tmp_path, timeout=SOON, capture_output=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", PROCESS], cwd=tmp_path, timeout=SOON, capture_output=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr

@@ -20,12 +20,15 @@ from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.tool_runs import SOURCES
 from turnstream_worker.tools.tool import OnUncertain, ToolResult
 
 ASKED: list[Item] = [
     {"type": "message", "id": "msg_1", "role": "user", "content": [{"type": "input_text", "text": "go"}]}
 ]
 FUNCTION: Item = {"type": "function", "name": "ask", "description": None, "parameters": {}, "strict": None}
+
+PAGE = {"url": "https://example.com/x", "title": "x", "snippet": "About x."}
 
 
 class DiedError(Exception):
@@ -60,7 +63,7 @@ class FakeTool:
             raise DiedError
         if arguments.get("wrong"):
             return ToolResult("It went wrong.", failed=True)
-        return ToolResult(f"call {len(self.calls)}", results=[{"title": "x"}] if self.kind != "mcp_call" else None)
+        return ToolResult(f"call {len(self.calls)}", results=[PAGE] if self.kind != "mcp_call" else None)
 
 
 def calling(*calls: tuple[str, str]) -> Script:
@@ -230,9 +233,20 @@ async def test_search_is_repeated() -> None:
     outcome = await attempts.ended(ANSWER, attempt=2)
     search = outcome.output[0]
     assert search["action"] == {"type": "search", "query": "x y"}
-    assert search["results"] == [{"title": "x"}]
+    assert search["results"] == [PAGE]
     assert [arguments for arguments, _ in tool.calls] == [{"query": "x y"}] * 2
     assert "title" in attempts.stack.requests[0]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("include", "shown"), [([], {}), ([SOURCES], {"sources": [{"type": "url", "url": PAGE["url"]}]})]
+)
+async def test_sources_of_a_search(include: list[str], shown: dict[str, Any]) -> None:
+    """A search shows the addresses of what it has found where that is asked for."""
+    tool = FakeTool("web_search", kind="web_search_call")
+    attempts = Attempts(tool, include=include)
+    outcome = await attempts.ended(calling(("web_search", '{"query": "x"}')), ANSWER)
+    assert outcome.output[0]["action"] == {"type": "search", "query": "x", **shown}
 
 
 async def test_handed_over() -> None:

@@ -9,7 +9,7 @@ from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, delta, finished, piece, said, thought, used
 from support.turns import a_turn, events_of, unchallenged
 
-from turnstream.errors import ModelError
+from turnstream.errors import ModelError, TurnError
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker import model_calls
@@ -108,7 +108,7 @@ async def run(on: Engine, history: list[Item] | None = None, given: list[Item] |
 
 async def failure(on: Engine, history: list[Item] | None = None, **asked: Any) -> str:
     """Run a turn that fails, and return the error's code."""
-    with pytest.raises(ModelError) as failed:
+    with pytest.raises(TurnError) as failed:
         await run(on, history, **asked)
     return failed.value.code
 

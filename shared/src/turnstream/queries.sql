@@ -27,7 +27,9 @@ WHERE turns.tenant = $2 AND (turns.id = $1 OR idempotency_key = $3)
 SELECT cardinality(line) AS length FROM conversations WHERE id = $1 AND tenant = $2
 
 -- retried: the newest turn that came with this body since an id was made; ids sort by time
-SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
+SELECT turns.id, coalesce(line[1:array_position(line, turns.id) - 1], '{}') AS ahead
+FROM turns LEFT JOIN conversations ON conversations.id = turns.conversation
+WHERE turns.tenant = $1 AND turns.id > $2 AND fingerprint = $3 ORDER BY turns.id DESC LIMIT 1
 
 -- withdraw: take back a turn that could not be queued, and let the next one in its line go on
 WITH withdrawn AS (
@@ -102,12 +104,14 @@ WITH held AS (
 ), finished AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
-        output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
+        output = $4, usage = $5, service_tier = $10,
+        error = CASE status WHEN 'cancelled' THEN NULL ELSE $6::json END,
+        incomplete = CASE status WHEN 'cancelled' THEN NULL ELSE $7::json END,
         completed_at = coalesce(completed_at, now()),
         secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
-    RETURNING id, conversation, status, completed_at, kept
+    RETURNING id, conversation, status, error, incomplete, completed_at, kept
 ), extended AS (
     INSERT INTO items (conversation, id, turn, data)
     SELECT conversations.id, item.id, finished.id, item.data
@@ -121,10 +125,10 @@ WITH held AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM finished WHERE conversations.id = finished.conversation
     RETURNING line[1] AS next
 )
-SELECT status, completed_at, moved.next FROM finished LEFT JOIN moved ON true
+SELECT status, error, incomplete, completed_at, moved.next FROM finished LEFT JOIN moved ON true
 
 -- finished: read how an attempt has finished
-SELECT status, completed_at, line[1] AS next
+SELECT status, error, incomplete, completed_at, line[1] AS next
 FROM open_turns JOIN turns ON turns.id = open_turns.turn LEFT JOIN conversations ON conversations.id = turns.conversation
 WHERE turn = $1 AND attempt = $2 AND finished
 

@@ -64,10 +64,10 @@ class Store:
             raise BusyError(f"{line[0]['length']} turns of {conversation} have not ended")
         return None
 
-    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
+    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> Accepted | None:
         """Return the newest turn that came with this body and whose id was made after the id `since`."""
         rows = await self._run("retried", tenant, since, fingerprint)
-        return str(rows[0]["id"]) if rows else None
+        return Accepted(rows[0]["id"], list(rows[0]["ahead"])) if rows else None
 
     async def withdraw(self, turn: str) -> tuple[bool, str | None]:
         """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.
@@ -165,8 +165,8 @@ class Store:
             completed_at=rows[0]["completed_at"],
             output=outcome.output,
             usage=outcome.usage,
-            error=outcome.error,
-            incomplete=outcome.incomplete,
+            error=rows[0]["error"],
+            incomplete=rows[0]["incomplete"],
             service_tier=outcome.service_tier,
             secrets=None,
         )
@@ -248,21 +248,21 @@ class Store:
 
     # Turns that nobody runs
 
-    async def owners(self) -> list[str]:
+    async def owners(self, *, patience: float | None = None) -> list[str]:
         """Return the workers that hold turns."""
-        return [row["worker"] for row in await self._run("owners")]
+        return [row["worker"] for row in await self._run("owners", patience=patience)]
 
-    async def take_over(self, workers: list[str], limit: int) -> list[str]:
+    async def take_over(self, workers: list[str], limit: int, *, patience: float | None = None) -> list[str]:
         """Free up to `limit` turns that dead workers hold; return what their messages are given back by, in order."""
-        return [row["receipt"] for row in await self._run("take_over", workers, limit)]
+        return [row["receipt"] for row in await self._run("take_over", workers, limit, patience=patience)]
 
-    async def lost(self, seconds: float, limit: int) -> list[Lost]:
+    async def lost(self, seconds: float, limit: int, *, patience: float | None = None) -> list[Lost]:
         """Return up to `limit` turns that are to be queued again, since they could run and have not for some time.
 
         Their owner's lease is over, or nobody has claimed them although they were queued so many seconds ago. From now
         on they count as queued.
         """
-        rows = await self._run("lost", timedelta(seconds=seconds), limit)
+        rows = await self._run("lost", timedelta(seconds=seconds), limit, patience=patience)
         return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
 
     async def secret(self, name: str) -> bytes:

@@ -38,7 +38,7 @@ class AgentLoop:
     async def run(self, approved: Sequence[Item]) -> Outcome | None:
         """Run until the turn ends, `approved` calls first; return None if it is to go on elsewhere.
 
-        Raises ModelError if the model fails.
+        Raises TurnError.
         """
         runs = self._runs
         await runs.settle()
@@ -79,8 +79,8 @@ class AgentLoop:
 
     def _room(self, calls: int) -> int:
         """Return how many of these further calls the turn may make."""
-        limit: int = self.turn.request.get("max_tool_calls", calls + self.journal.calls)
-        return max(limit - self.journal.calls, 0)
+        limit: int | None = self.turn.request.get("max_tool_calls")
+        return calls if limit is None else max(limit - self.journal.calls, 0)
 
     def _limit(self) -> str | None:
         """Return why the model is not to be asked again, or None."""

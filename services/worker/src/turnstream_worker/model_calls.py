@@ -29,7 +29,7 @@ JITTER = 0.25  # share of a pause that is left to chance, so that turns refused 
 
 @dataclass(frozen=True, slots=True)
 class ModelCalls:
-    """What models are asked with. Every method raises ModelError if the model fails."""
+    """What models are asked with. Every method raises TurnError: a ModelError if it is the model that fails."""
 
     stack: Stack
     sealing: Sealing

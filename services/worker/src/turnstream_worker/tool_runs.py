@@ -16,8 +16,8 @@ from turnstream_worker.journal import UNKNOWN, Journal, finished
 from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
+SOURCES = "web_search_call.action.sources"
 ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
-
 NO_ROOM = "The call has ended, but the turn's steps have no room left for what it returned."
 
 
@@ -52,7 +52,7 @@ class ToolRuns:
 
     def refused(self, step: Step, why: str) -> Step:
         """Return the step of a call that is not run, as it ends."""
-        return finished(step, [_ended(_item_of(step), ToolResult(f"The call was not run. {why}", failed=True))])
+        return finished(step, [self._ended(_item_of(step), ToolResult(f"The call was not run. {why}", failed=True))])
 
     async def run(self, steps: Sequence[Step]) -> None:
         """Run calls whose start is journalled, several at a time; return when all have ended and are journalled."""
@@ -97,10 +97,10 @@ class ToolRuns:
 
     def _finished(self, step: Step, result: ToolResult) -> Step:
         """Return a step with what its call came to, as far as the turn has room for that."""
-        ended = finished(step, [_ended(_item_of(step), result)])
+        ended = finished(step, [self._ended(_item_of(step), result)])
         if self.journal.size + self.journal.growth(ended) <= self.max_journal:
             return ended
-        return finished(step, [_ended(_item_of(step), ToolResult(NO_ROOM, failed=True))])
+        return finished(step, [self._ended(_item_of(step), ToolResult(NO_ROOM, failed=True))])
 
     async def _end(self, steps: Sequence[Step]) -> None:
         await self.journal.write(*steps)
@@ -121,6 +121,18 @@ class ToolRuns:
         # The same for every attempt at this call, so that a tool which knows it does its work once.
         return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
 
+    def _ended(self, item: Item, result: ToolResult) -> Item:
+        if result.failed:
+            return {**item, "status": "failed", "error": result.output}
+        ended = {**item, "status": "completed"}
+        if item["type"] != "web_search_call":
+            return {**ended, "output": result.output}
+        results = [{"text": result.output}] if result.results is None else result.results
+        if SOURCES in self.turn.request.get("include", ()):
+            sources = [{"type": "url", "url": found["url"]} for found in results if "url" in found]
+            ended["action"] = {**item["action"], "sources": sources}
+        return {**ended, "results": results}
+
     def _mcp_call(self, shown: Mapping[str, Any], arguments: str, approval: str | None) -> Item:
         begun = {"status": "in_progress", "arguments": arguments, "output": None, "error": None}
         named = {"type": "mcp_call", "id": item_id("mcp_", self.turn.id), **shown}
@@ -136,14 +148,6 @@ def approval_request(turn: Turn, shown: Mapping[str, Any], arguments: str) -> It
 def _item_of(step: Step) -> Item:
     """Return the item of a call."""
     return (step.items or [{}])[0]
-
-
-def _ended(item: Item, result: ToolResult) -> Item:
-    ended = {**item, "status": "failed" if result.failed else "completed"}
-    if item["type"] == "web_search_call":
-        results = [{"text": result.output}] if result.results is None else result.results
-        return {**ended, **({"error": result.output} if result.failed else {"results": results})}
-    return {**ended, **({"error": result.output} if result.failed else {"output": result.output})}
 
 
 def _parsed(arguments: str) -> dict[str, Any] | None:
