@@ -6,17 +6,20 @@ Whatever breaks in between, the message comes again, and the next attempt goes o
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
+from typing import Any
+
+import orjson
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, FencedError, TurnError, TurnstreamError
+from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError, TurnError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Outcome, Turn, response_resource
+from turnstream.turns import Item, Outcome, Turn, response_resource
 from turnstream_worker.agent_loop import made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
@@ -36,6 +39,7 @@ TERMINAL_EVENTS = {
 }
 QUEUE_PATIENCE = 5  # seconds to try to queue a turn
 CLOSED_AT_ONCE = 1000  # turns
+TERMINAL_ROOM = 64 << 10  # bytes of the terminal event besides what its turn was asked and its output
 CLOSE_PATIENCE = 5  # seconds to try to close them
 
 
@@ -106,7 +110,7 @@ class TurnRunner:
             await running.delivery.ack()
             return
         async with self._surroundings(running, turn):
-            ended = self._is_hopeless(turn) or await self._end(running, turn)
+            ended = await self._end(running, turn)
         if ended:
             if not turn.stored:
                 await self.store.forget(turn)
@@ -117,7 +121,7 @@ class TurnRunner:
             await running.delivery.nak(0)
 
     def _is_hopeless(self, turn: Turn) -> bool:
-        """Tell whether a turn that has failed in the store could not be brought to its log's end either."""
+        """Tell whether a turn that has ended in the store cannot be brought to its log's end as it is."""
         hopeless = turn.output is not None and turn.beginnings > 2 * self._max_attempts(turn) + 1
         if hopeless:
             log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
@@ -149,7 +153,7 @@ class TurnRunner:
         if turn.output is None and not cancelled and turn.beginnings > (attempts := self._max_attempts(turn)):
             message = f"The turn was begun {attempts} times and never ended."
             journal = await Journal.open(self.store, turn)
-            turn = await self._finish(turn, _failed("max_attempts", message, journal))
+            turn = await self._finish(turn, _failed("max_attempts", message, journal.items, journal.usage.shown()))
         if (turn.error or {}).get("code") == "max_attempts":
             # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
             steps = await self.store.steps(turn.id)
@@ -164,8 +168,11 @@ class TurnRunner:
                 await event_log.flush()
                 return False
             turn = await self._finish(turn, outcome)
+        elif self._is_hopeless(turn):
+            turn = _untold(turn)
         output.announce(turn.output or [])
-        output.close_left_open()
+        with suppress(EventTooLargeError):  # what is too large to be told as whole has failed its turn, and stays open
+            output.close_left_open()
         event_log.end(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
         await event_log.flush()
         log.info(
@@ -180,8 +187,8 @@ class TurnRunner:
         return True
 
     async def _finish(self, turn: Turn, outcome: Outcome) -> Turn:
-        """End a turn in the store, and queue the one that waited for it."""
-        ended, following = await self.store.finish(turn, outcome)
+        """End a turn in the store, as one event can tell it, and queue the one that waited for it."""
+        ended, following = await self.store.finish(turn, _tellable(turn, outcome, self.bus.event_limit))
         if following:
             try:
                 await self.bus.enqueue(turn.tenant, following, f"{following}:released", patience=QUEUE_PATIENCE)
@@ -196,7 +203,8 @@ class TurnRunner:
         else:
             event_log, state = await EventLog.take_over(self.bus, turn, check_claim)
         if state.next == 0:
-            beginning = response_resource(replace(turn, status="running", completed_at=None))
+            running = replace(turn, status="running", output=None, usage=None, error=None, incomplete=None)
+            beginning = response_resource(replace(running, completed_at=None))
             event_log.append("response.created", response=beginning)
             event_log.append("response.in_progress", response=beginning)
         return event_log, state
@@ -204,11 +212,11 @@ class TurnRunner:
     async def _outcome(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
         """Return how the turn ends, or None if another worker is to run it."""
         journal = await Journal.open(self.store, turn)
-        output.announce(journal.whole)
-        output.close_left_open(goes_on={item["id"] for item in journal.items})
-        if turn.status == "cancelled":
-            return Outcome("cancelled", journal.items, usage=journal.usage.shown())
         try:
+            output.announce(journal.whole)
+            output.close_left_open(goes_on={item["id"] for item in journal.items})
+            if turn.status == "cancelled":
+                return Outcome("cancelled", journal.items, usage=journal.usage.shown())
             history = await read_history(self.store, turn, self.settings.max_history)
             engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
             running.engine = asyncio.create_task(engine, name="engine")
@@ -223,13 +231,17 @@ class TurnRunner:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.failed", turn=turn.id, code=error.code, cause=cause)
             output.hold_item("incomplete")
-            return _failed(error.code, error.message, journal, output)
+            return _failed(error.code, error.message, made_so_far(journal, output), journal.usage.shown())
+        except EventTooLargeError:
+            output.hold_item("incomplete")
+            return _too_large(turn, journal.usage.shown())
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
+            message = "The turn failed inside Turnstream."
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
             output.hold_item("incomplete")
-            return _failed("server_error", "The turn failed inside Turnstream.", journal, output)
+            return _failed("server_error", message, made_so_far(journal, output), journal.usage.shown())
 
 
 def _obfuscates(turn: Turn) -> bool:
@@ -245,6 +257,24 @@ def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | 
     return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
 
 
-def _failed(code: str, message: str, journal: Journal, output: Output | None = None) -> Outcome:
-    made = made_so_far(journal, output) if output else journal.items
-    return Outcome("failed", made, usage=journal.usage.shown(), error={"code": code, "message": message})
+def _failed(code: str, message: str, made: list[Item], usage: dict[str, Any] | None) -> Outcome:
+    return Outcome("failed", made, usage=usage, error={"code": code, "message": message})
+
+
+def _tellable(turn: Turn, outcome: Outcome, limit: int) -> Outcome:
+    """Return an outcome that one event of so many bytes can hold: a failure without output where this is too large."""
+    shown = {**response_resource(turn), "output": outcome.output}
+    return outcome if len(orjson.dumps(shown)) + TERMINAL_ROOM <= limit else _too_large(turn, outcome.usage)
+
+
+def _too_large(turn: Turn, usage: dict[str, Any] | None) -> Outcome:
+    log.error("turn.too_large", turn=turn.id)
+    message = "The turn came to more than its last event can hold. What it said is in the events before."
+    return _failed("response_too_large", message, [], usage)
+
+
+def _untold(turn: Turn) -> Turn:
+    """Return a turn that has ended as its log ends where what the turn came to cannot be told."""
+    message = "The turn has ended, and what it came to cannot be told here. Retrieve the response."
+    error = _failed("response_untold", message, [], turn.usage).error
+    return replace(turn, status="cancelled" if turn.status == "cancelled" else "failed", output=[], error=error)
