@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from support.event_order import disorder
 from support.kept_steps import KeptSteps
-from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, used
+from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, thought, used
 from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.memory import MemoryBus
@@ -98,6 +98,7 @@ class Attempts:
         output, journal = Output(turn.id, log, state), await Journal.open(self.steps, turn)
         output.announce(journal.whole)
         output.close_left_open(goes_on={item["id"] for item in journal.items})
+        output.keep_told(journal.items)
         models = ModelCalls(self.stack, Sealing(b"k" * 32), read)
         loop = AgentLoop(turn, turn.input, self.tools, models, journal, output, lambda: leaving, read)
         try:
@@ -183,10 +184,31 @@ async def test_next_attempt_goes_on() -> None:
     assert [item.get("status") for item in done] == ["completed", "incomplete", "completed"]
 
 
-def _breaking_off() -> Script:
+@pytest.mark.parametrize("calls", [False, True])
+async def test_what_a_dead_attempt_has_told_stays(calls: bool) -> None:
+    """Reasoning that was told as whole by an attempt that then died is part of the response, as the stream has it."""
+    attempts = Attempts(FakeTool())
+    for attempt in (1, 2):
+        with pytest.raises(DiedError):
+            await attempts.run(_breaking_off(thought("Hm.")), attempt=attempt)
+    answers = [[thought("So."), *calling(("charge", "{}"))], [thought("Well."), *ANSWER]][not calls :]
+    outcome = await attempts.ended(*answers, attempt=3)
+    done = [event["item"] for event in await events_of(attempts.bus) if event["type"] == "response.output_item.done"]
+    assert [item for item in done if item["status"] == "completed"] == outcome.output
+    assert kinds(outcome)[:3] == ["reasoning"] * 3
+    if calls:
+        *_, request = attempts.stack.requests
+        assert [message.get("reasoning_content") for message in request["messages"]] == [
+            None,
+            "Hm.\n\nHm.\n\nSo.",
+            None,
+        ]
+
+
+def _breaking_off(*before: Any) -> Script:
     class Dying(list[Any]):
         def __iter__(self) -> Any:
-            yield said("Half")
+            yield from (*before, said("Half"))
             raise DiedError
 
     return Dying()

@@ -215,8 +215,9 @@ class TurnRunner:
         try:
             output.announce(journal.whole)
             output.close_left_open(goes_on={item["id"] for item in journal.items})
+            output.keep_told(journal.items)
             if turn.status == "cancelled":
-                return Outcome("cancelled", journal.items, usage=journal.usage.shown())
+                return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
             history = await read_history(self.store, turn, self.settings.max_history)
             engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
             running.engine = asyncio.create_task(engine, name="engine")
