@@ -508,7 +508,7 @@ async def test_compacted_conversation_can_be_gone_on_with() -> None:
 
 
 async def test_deadline_is_not_begun_again() -> None:
-    """A turn's time runs from its acceptance, whichever attempt it is: what earlier ones have taken is not given back."""
+    """A turn's time runs from its acceptance in each attempt: what earlier ones have taken is not given back."""
     accepted = datetime.now(UTC) - timedelta(seconds=DEADLINE)
     asking = replace(turn(deadline=DEADLINE), attempt=2, created_at=accepted)
     output = Output(asking.id, EventLog(MemoryBus(), asking, unchallenged), LogState())

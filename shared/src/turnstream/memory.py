@@ -303,6 +303,9 @@ class _MemoryWorkQueue(WorkQueue):
     async def __aexit__(self, *_: object) -> None: ...
 
     async def stop(self) -> None:
+        """Stop nothing: nothing is asked for ahead."""
+
+    async def give_back(self) -> None:
         """Give nothing back: nothing is delivered before it is taken."""
 
     async def next(self) -> Delivery:

@@ -122,9 +122,9 @@ class Store:
         rows = await self._run("renew", *values, patience=patience)
         return {row["owner"]: row["cancelled"] for row in rows}
 
-    async def release(self, turn: Turn, owner: str) -> None:
+    async def release(self, turn: Turn, owner: str, *, patience: float | None = None) -> None:
         """Give up a turn that has not ended, so that it can be claimed at once."""
-        await self._run("release", turn.id, owner, turn.handovers + 1)
+        await self._run("release", turn.id, owner, turn.handovers + 1, patience=patience)
 
     async def excuse(self, turn: Turn, owner: str, *, excused: bool) -> None:
         """Say whether an attempt is not to count, should its worker die now; raise FencedError if it is not the last.

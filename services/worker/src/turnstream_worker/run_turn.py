@@ -16,7 +16,14 @@ import orjson
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError, TurnError, TurnstreamError
+from turnstream.errors import (
+    BusUnavailableError,
+    EventTooLargeError,
+    FencedError,
+    RetryableError,
+    TurnError,
+    TurnstreamError,
+)
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Item, Outcome, Turn, response_resource
@@ -38,6 +45,9 @@ TERMINAL_EVENTS = {
     "cancelled": "response.incomplete",
 }
 QUEUE_PATIENCE = 5  # seconds to try to queue a turn
+INTERRUPTION_PAUSE = 1  # seconds until a turn that was interrupted goes on
+EXCUSE_PATIENCE = 3600  # seconds to try to tell the store that an attempt does not count
+GATE_PATIENCE = 1  # seconds that turns wait behind one that is alone, before they are given to other workers
 CLOSED_AT_ONCE = 1000  # turns
 TERMINAL_ROOM = 64 << 10  # bytes of the terminal event besides what its turn was asked and its output
 CLOSE_PATIENCE = 5  # seconds to try to close them
@@ -61,7 +71,7 @@ class Running:
     claimed: Turn | None = None  # the turn as it was claimed
     leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
-    engine: asyncio.Task[Outcome | None] | None = None  # or what it waits for before
+    engine: asyncio.Task[Outcome | None] | asyncio.Task[bool] | None = None  # or by which it waits to be alone before
 
     def stop(self, reason: StopReason) -> None:
         """Stop the engine at its next await; the first reason counts."""
@@ -90,15 +100,25 @@ class TurnRunner:
     async def run(self, running: Running) -> None:
         """Run a turn from its delivery until it is settled; raise nothing that another delivery mends."""
         try:
-            async with self.gate.beside():
-                await self._settle(running)
+            async with self.gate.beside(GATE_PATIENCE) as inside:
+                await (self._settle(running) if inside else running.delivery.nak(0))
         except FencedError:
             log.info("turn.lost", turn=running.turn)
-        except TurnstreamError as error:
-            # The bus or the store was away for longer than we try. The message comes again after ack_wait.
+        except RetryableError as error:
+            # The bus or the store was away for longer than we try.
             log.warning("turn.interrupted", turn=running.turn, error=type(error).__name__, detail=str(error))
+            await self._excuse(running)
         except Exception as error:  # noqa: BLE001 - a fault of ours: the message comes again, and beginnings are counted
             log.error("turn.broke", turn=running.turn, **fault(error))
+
+    async def _excuse(self, running: Running) -> None:
+        """Hand an interrupted turn over as soon as the store can be told: the attempt was no failed one.
+
+        It counts nevertheless if only the end of the turn's log was missing, so that tries at that are bounded.
+        """
+        if running.claimed and running.claimed.output is None:
+            with suppress(TurnstreamError):  # then its lease ends, and it counts as one
+                await self._hand_over(running, running.claimed, delay=INTERRUPTION_PAUSE, patience=EXCUSE_PATIENCE)
 
     async def _settle(self, running: Running) -> None:
         if running.leaving:
@@ -109,16 +129,21 @@ class TurnRunner:
             # It has ended, or waits for another turn, or is another worker's. None of them needs this message.
             await running.delivery.ack()
             return
-        async with self._surroundings(running, turn):
-            ended = await self._end(running, turn)
+        async with self._surroundings(running, turn) as here:
+            ended = here and await self._end(running, turn)
         if ended:
             if not turn.stored:
                 await self.store.forget(turn)
             await running.delivery.ack()
             self.ended.append(turn.id)
         else:
-            await self.store.release(turn, running.owner)
-            await running.delivery.nak(0)
+            await self._hand_over(running, turn)
+
+    async def _hand_over(
+        self, running: Running, turn: Turn, *, delay: float = 0, patience: float | None = None
+    ) -> None:
+        await self.store.release(turn, running.owner, patience=patience)
+        await running.delivery.nak(delay)
 
     def _is_hopeless(self, turn: Turn) -> bool:
         """Tell whether a turn that has ended in the store cannot be brought to its log's end as it is."""
@@ -128,20 +153,25 @@ class TurnRunner:
         return hopeless
 
     @asynccontextmanager
-    async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[None]:
+    async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[bool]:
         """Let the last attempt at a turn be alone in this worker if one of it has died: it may have killed its worker.
 
         So it takes no other turn with it. Nor does another take it: as long as it waits, its attempt does not count.
+        Yields whether it is to run here, and not elsewhere, since another one is alone here.
         """
         runs = turn.output is None and turn.status != "cancelled"
         if not (runs and 1 < turn.beginnings == self._max_attempts(turn)):
-            yield
+            yield True
             return
         await self.store.excuse(turn, running.owner, excused=True)
-        async with self.gate.alone() as running.engine:
-            await asyncio.wait([running.engine])
-            await self.store.excuse(turn, running.owner, excused=False)
-            yield
+        async with self.gate.alone(GATE_PATIENCE) as waiting:
+            running.engine = waiting
+            # No longer than its deadline: then it only ends. Nor if it is stopped.
+            await asyncio.wait([waiting], timeout=max(0, self.engine.time_left(turn)))
+            here = not waiting.done() or waiting.cancelled() or waiting.result()
+            if here:
+                await self.store.excuse(turn, running.owner, excused=False)
+            yield here
 
     def _max_attempts(self, turn: Turn) -> int:
         return turn.request.get("max_attempts") or self.settings.max_attempts

@@ -12,7 +12,7 @@ from turnstream.logs import log
 from turnstream.store import Store
 from turnstream_worker.beats import Beats
 from turnstream_worker.reconciler import Reconciler
-from turnstream_worker.run_turn import Running, StopReason, TurnRunner
+from turnstream_worker.run_turn import GATE_PATIENCE, Running, StopReason, TurnRunner
 from turnstream_worker.settings import WorkerSettings
 
 LAST_WORDS = 10  # seconds for turns that are handed over to say so
@@ -64,7 +64,8 @@ class Worker:
 
     async def _take(self, queue: WorkQueue) -> None:
         while True:
-            await self._runner.gate.opened()
+            while not await self._runner.gate.opened(GATE_PATIENCE):
+                await queue.give_back()
             delivery = await queue.next()
             running = Running(delivery, delivery.data.decode(), f"{self._id}/{delivery.receipt}")
             task = asyncio.create_task(self._run(running, queue), name="turn")

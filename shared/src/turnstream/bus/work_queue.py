@@ -94,6 +94,10 @@ class WorkQueue:
         subscription, self._subscription = self._subscription, None
         if subscription and not self._connection.client.is_closed:
             await subscription.unsubscribe()
+        await self.give_back()
+
+    async def give_back(self) -> None:
+        """Give back what was delivered and not taken."""
         while self._waiting:
             with suppress(BusUnavailableError):  # it comes again by itself
                 await self._waiting.popleft().nak(0)
