@@ -229,9 +229,15 @@ ORDER BY position DESC LIMIT $4
 -- secret: read a secret of the deployment
 SELECT value FROM secrets WHERE name = $1
 
--- journal: write steps, as the attempt that holds the turn
+-- journal: write steps, as the attempt that holds the turn; an approval goes to the first call that is begun with it
 WITH held AS (
-    SELECT attempt FROM open_turns WHERE turn = $1 AND attempt = $2 AND NOT finished FOR SHARE
+    SELECT attempt, tenant FROM open_turns WHERE turn = $1 AND attempt = $2 AND NOT finished FOR SHARE
+), approved AS (
+    INSERT INTO approvals (tenant, request, turn, step, call)
+    SELECT held.tenant, approved.request, $1, approved.step, approved.call
+    FROM held CROSS JOIN unnest($13::text[], $14::int[], $15::text[]) AS approved (request, step, call)
+    ORDER BY approved.request -- two turns that take the same ones cannot wait for each other
+    ON CONFLICT DO NOTHING
 ), written AS (
     INSERT INTO steps (turn, number, kind, name, attempt, state, digest, items, usage, started_at, finished_at)
     SELECT $1, step.*
@@ -242,6 +248,12 @@ WITH held AS (
     SET state = excluded.state, items = excluded.items, usage = excluded.usage, finished_at = excluded.finished_at
 )
 SELECT attempt FROM held
+
+-- approved: the call that an approval has gone to, and how far it is
+SELECT approvals.turn, step, call, state, steps.items -> 0 AS item,
+    EXISTS (SELECT FROM open_turns WHERE open_turns.turn = approvals.turn AND NOT finished) AS open
+FROM approvals LEFT JOIN steps ON steps.turn = approvals.turn AND steps.number = approvals.step
+WHERE tenant = $1 AND request = $2
 
 -- steps: read a turn's journal
 SELECT number, kind, name, attempt, state, digest, items, usage, started_at, finished_at

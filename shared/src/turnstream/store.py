@@ -10,7 +10,7 @@ import orjson
 from turnstream.database import Database, Row, named_queries
 from turnstream.errors import BusyError, FencedError, HistoryTooLongError, KeyTakenError
 from turnstream.ids import owner_of
-from turnstream.steps import Step
+from turnstream.steps import ApprovedCall, Step
 from turnstream.turns import Accepted, Conversation, Item, Lost, Outcome, Turn
 
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
@@ -187,10 +187,20 @@ class Store:
         await self._run("forget", turn.id, {"model": turn.request["model"], "store": False})
 
     async def journal(self, turn: Turn, steps: Sequence[Step]) -> None:
-        """Write steps, new ones or those that have gone on, in one transaction; raise FencedError."""
+        """Write steps, new ones or those that have gone on, in one transaction; raise FencedError.
+
+        An approval that a call is begun with is the call's from then on, unless another one has it.
+        """
         columns = zip(*map(_columns, steps), strict=True)
-        if not await self._run("journal", turn.id, turn.attempt, *map(list, columns)):
+        approved = [(step.approval, step.number, step.items[0]["id"]) for step in steps if step.approval and step.items]
+        approvals = zip(*approved, strict=True) if approved else ((), (), ())
+        if not await self._run("journal", turn.id, turn.attempt, *map(list, columns), *approvals):
             raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+
+    async def approved(self, tenant: str, request: str) -> ApprovedCall | None:
+        """Return the call that the approval of a tenant's request has gone to, if one was begun with it."""
+        rows = await self._run("approved", tenant, request)
+        return ApprovedCall(**rows[0]) if rows else None
 
     async def steps(self, turn: str) -> list[Step]:
         """Return a turn's journal, in order."""
