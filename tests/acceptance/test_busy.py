@@ -127,3 +127,24 @@ async def test_forks(gateway: Gateway) -> None:
             *(client.post("/v1/responses", json={**body, "input": f"branch {n}"}) for n in range(3))
         )
     assert [answer.json()["status"] for answer in branches] == ["completed"] * 3
+
+
+async def test_forks_of_what_was_deleted(gateway: Gateway) -> None:
+    """A turn fails, and says why, that goes on from a response whose conversation or predecessor was deleted."""
+    conversation = await a_conversation(gateway)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as client:
+
+        async def follow(previous: str) -> dict[str, Any]:
+            body = {"model": "stand-in", "input": "go on", "previous_response_id": previous}
+            answered: dict[str, Any] = (await client.post("/v1/responses", json=body)).json()
+            return answered
+
+        inside = (await post(gateway, conversation, "root")).json()["id"]
+        outside = (await client.post("/v1/responses", json={"model": "stand-in", "input": "root"})).json()["id"]
+        behind = (await follow(outside))["id"]
+        await client.delete(f"/v1/conversations/{conversation}")
+        await client.delete(f"/v1/responses/{outside}")
+        failed = [await follow(inside), await follow(behind)]
+    assert [one["status"] for one in failed] == ["failed", "failed"]
+    codes = [one["error"]["code"] for one in failed]
+    assert codes == ["conversation_not_found", "previous_response_not_found"]

@@ -98,6 +98,7 @@ WITH held AS (
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
         output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
         completed_at = coalesce(completed_at, now()),
+        stood_behind = coalesce((SELECT max(position) FROM items WHERE items.conversation = turns.conversation), 0),
         secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
@@ -158,13 +159,15 @@ WITH RECURSIVE chain AS (
 ), bounded AS (
     SELECT max(depth) <= $3 AND max(size) <= $4 AS fits FROM chain
 )
-SELECT id, conversation, CASE WHEN fits THEN input END AS input, CASE WHEN fits THEN output END AS output
+SELECT id, previous, conversation, CASE WHEN fits THEN input END AS input, CASE WHEN fits THEN output END AS output
 FROM chain CROSS JOIN bounded ORDER BY depth DESC
 
--- items_before: a conversation's items up to a turn's own (all if it has none); without content if they are too large
-SELECT CASE WHEN sum(octet_length(data::text)) OVER () <= $3 THEN data END AS data FROM items
-WHERE conversation = $1
-  AND position < coalesce((SELECT min(position) FROM items WHERE conversation = $1 AND turn = $2), 9223372036854775807)
+-- items_before: a conversation's items up to a turn's own (all if that has not ended), without content if they are too
+-- large; no row if the conversation is gone, and one with no item if it has none
+SELECT position, CASE WHEN sum(octet_length(data::text)) OVER () <= $3 THEN data END AS data
+FROM conversations LEFT JOIN items ON items.conversation = conversations.id
+  AND position <= coalesce((SELECT stood_behind FROM turns WHERE id = $2), 9223372036854775807)
+WHERE conversations.id = $1 AND tenant = $4
 ORDER BY position
 
 -- referenced: those of these items that stand in a tenant's conversations

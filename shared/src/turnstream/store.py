@@ -8,7 +8,14 @@ from typing import Any
 import orjson
 
 from turnstream.database import Database, Row, named_queries
-from turnstream.errors import BusyError, FencedError, HistoryTooLongError, KeyTakenError
+from turnstream.errors import (
+    BusyError,
+    ConversationGoneError,
+    FencedError,
+    HistoryTooLongError,
+    KeyTakenError,
+    PreviousGoneError,
+)
 from turnstream.ids import owner_of
 from turnstream.steps import ApprovedCall, Step
 from turnstream.turns import Accepted, Conversation, Item, Lost, Outcome, Turn
@@ -215,22 +222,25 @@ class Store:
             found += [*row["input"], *(row["output"] or [])]
         return {item["id"]: item for item in found if item["id"] in items}
 
-    async def history(self, turn: Turn, limit: int) -> list[Item] | None:
-        """Return the items that stand before a turn's own input, or None if its conversation is gone.
+    async def history(self, turn: Turn, limit: int) -> list[Item]:
+        """Return the items that stand before a turn's own.
 
-        Raises HistoryTooLongError for more than `limit` bytes of them, or more than CHAIN_LIMIT turns in a chain.
+        Raises ConversationGoneError or PreviousGoneError if what they stood in was deleted, also in part, and
+        HistoryTooLongError for more than `limit` bytes of them, or more than CHAIN_LIMIT turns in a chain.
         """
         if turn.conversation:
-            if await self.conversation(turn.tenant, turn.conversation) is None:
-                return None
-            return await self._items_before(turn.conversation, turn.id, limit)
+            return await self._items_before(turn.tenant, turn.conversation, turn.id, limit)
         if turn.previous:
             return await self._chain(turn.tenant, turn.previous, limit)
         return []
 
-    async def _items_before(self, conversation: str, turn: str, limit: int) -> list[Item]:
-        rows = await self._run("items_before", conversation, turn, limit)
-        if rows and rows[0]["data"] is None:
+    async def _items_before(self, tenant: str, conversation: str, turn: str, limit: int) -> list[Item]:
+        rows = await self._run("items_before", conversation, turn, limit, tenant)
+        if not rows:
+            raise ConversationGoneError(f"{conversation} was deleted")
+        if rows[0]["position"] is None:
+            return []
+        if rows[0]["data"] is None:
             raise HistoryTooLongError(f"{conversation} holds more than {limit} bytes")
         return [row["data"] for row in rows]
 
@@ -238,10 +248,12 @@ class Store:
         chain = await self._run("chain", last, tenant, CHAIN_LIMIT, limit)
         if chain and chain[0]["input"] is None:
             raise HistoryTooLongError(f"{last} follows more than {CHAIN_LIMIT} turns or {limit} bytes")
+        if not chain or chain[0]["previous"]:
+            raise PreviousGoneError(f"{chain[0]['previous'] if chain else last} was deleted")
         items: list[Item] = []
-        if chain and chain[0]["conversation"]:
+        if chain[0]["conversation"]:
             # The chain begins in a conversation, which is its past.
-            items += await self._items_before(chain[0]["conversation"], chain[0]["id"], limit)
+            items += await self._items_before(tenant, chain[0]["conversation"], chain[0]["id"], limit)
         for row in chain:
             items += row["input"]
             items += row["output"] or []
