@@ -306,3 +306,13 @@ async def test_approved_for_a_deleted_conversation(site: Site) -> None:
     assert refused.json()["error"]["code"] == "conversation_not_found"
     assert transcript.response["error"]["code"] == "conversation_not_found"
     assert await charges(site, "for nobody") == 0
+
+
+@pytest.mark.parametrize("levels", [100, 600, 1000])
+async def test_deep_arguments(site: Site, levels: int) -> None:
+    """Arguments that are nested more deeply than can be sent are that call's error, and the turn goes on."""
+    deep = {"tool_calls": [{"name": "add", "arguments": f'{{"a":{"[" * levels}{"]" * levels},"b":1}}'}]}
+    ended = await run(site, f"go deep {levels}", deep, saying("Done."))
+    [call] = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    assert (call["status"], call["error"]) == ("failed", "The arguments are not a JSON object of at most 64 levels.")
+    assert ended.response["status"] == "completed"

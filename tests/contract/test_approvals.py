@@ -78,6 +78,14 @@ async def test_next_attempt_has_it(store: Store) -> None:
     assert await approved(store, request) == replace(before, state="uncertain")
 
 
+async def test_call_that_is_not_run(store: Store) -> None:
+    """A call that is journalled as not run leaves its approval to another one."""
+    request = a_request()
+    turn = await claim(store, await accept(store))
+    await store.journal(turn, [replace(step, state="finished") for step in a_call(turn, request)])
+    assert await store.approved(TENANT, request) is None
+
+
 async def test_approvals_of_another_tenant(store: Store) -> None:
     """What one tenant has approved is nothing to another, even under the same id."""
     request = a_request()

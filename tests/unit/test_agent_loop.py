@@ -9,7 +9,7 @@ import pytest
 from support.event_order import disorder
 from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, used
-from support.turns import a_turn, events_of
+from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.memory import MemoryBus
 from turnstream.steps import ApprovedCall, StepState
@@ -21,12 +21,15 @@ from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.tool_runs import SOURCES
 from turnstream_worker.tools.tool import OnUncertain, ToolResult
 
 ASKED: list[Item] = [
     {"type": "message", "id": "msg_1", "role": "user", "content": [{"type": "input_text", "text": "go"}]}
 ]
 FUNCTION: Item = {"type": "function", "name": "ask", "description": None, "parameters": {}, "strict": None}
+
+PAGE = {"url": "https://example.com/x", "title": "x", "snippet": "About x."}
 
 
 class DiedError(Exception):
@@ -61,7 +64,7 @@ class FakeTool:
             raise DiedError
         if arguments.get("wrong"):
             return ToolResult("It went wrong.", failed=True)
-        return ToolResult(f"call {len(self.calls)}", results=[{"title": "x"}] if self.kind != "mcp_call" else None)
+        return ToolResult(f"call {len(self.calls)}", results=[PAGE] if self.kind != "mcp_call" else None)
 
 
 def calling(*calls: tuple[str, str]) -> Script:
@@ -89,7 +92,7 @@ class Attempts:
         self.stack = ScriptedStack(*scripts)
         where = {"nats_url": "nats://unused", "postgres_dsn": "postgresql://unused"}
         read = WorkerSettings.model_validate({**where, **settings})
-        log, state = await EventLog.take_over(self.bus, turn)
+        log, state = await EventLog.take_over(self.bus, turn, unchallenged)
         if not state.next:
             for kind in ("response.created", "response.in_progress"):
                 log.append(kind, response={"id": turn.id})
@@ -231,9 +234,20 @@ async def test_search_is_repeated() -> None:
     outcome = await attempts.ended(ANSWER, attempt=2)
     search = outcome.output[0]
     assert search["action"] == {"type": "search", "query": "x y"}
-    assert search["results"] == [{"title": "x"}]
+    assert search["results"] == [PAGE]
     assert [arguments for arguments, _ in tool.calls] == [{"query": "x y"}] * 2
     assert "title" in attempts.stack.requests[0]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("include", "shown"), [([], {}), ([SOURCES], {"sources": [{"type": "url", "url": PAGE["url"]}]})]
+)
+async def test_sources_of_a_search(include: list[str], shown: dict[str, Any]) -> None:
+    """A search shows the addresses of what it has found where that is asked for."""
+    tool = FakeTool("web_search", kind="web_search_call")
+    attempts = Attempts(tool, include=include)
+    outcome = await attempts.ended(calling(("web_search", '{"query": "x"}')), ANSWER)
+    assert outcome.output[0]["action"] == {"type": "search", "query": "x", **shown}
 
 
 async def test_handed_over() -> None:
@@ -340,6 +354,23 @@ async def test_approved_elsewhere_while_its_worker_died() -> None:
     attempts.steps.approvals["mcpr_1"] = another("finished")
     assert (await attempts.ended(ANSWER, attempt=2)).output[0]["output"] == "1"
     assert len(tool.calls) == 1  # by the attempt that has died
+
+
+async def test_more_is_approved_than_may_be_called() -> None:
+    """Calls that a person allowed count as well: those above the limit are shown as not run, and the model is told."""
+    tool = FakeTool(needs_approval=True)
+    attempts = Attempts(tool, max_tool_calls=1)
+    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+    asked = [{"type": "mcp_approval_request", "id": f"mcpr_{n}", **named} for n in range(3)]
+    allowed = [{"type": "mcp_approval_response", "approval_request_id": one["id"], "approve": True} for one in asked]
+    attempts.turn = replace(attempts.turn, input=[*ASKED, *asked, *allowed])
+    outcome = await attempts.ended(ANSWER)
+    assert len(tool.calls) == 1
+    assert [item.get("status") for item in outcome.output] == ["completed", "failed", "failed", "completed"]
+    refusal = "The call was not run. The turn's max_tool_calls was reached."
+    assert [item["error"] for item in outcome.output[1:3]] == [refusal] * 2
+    told = [message["content"] for message in attempts.stack.requests[0]["messages"] if message["role"] == "tool"]
+    assert told == ["call 1", refusal, refusal]
 
 
 async def test_calls_without_ids() -> None:

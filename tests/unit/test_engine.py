@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, delta, finished, piece, said, thought, used
-from support.turns import a_turn, events_of
+from support.turns import a_turn, events_of, unchallenged
 
-from turnstream.errors import ModelError
+from turnstream.errors import ModelError, TurnError
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker import model_calls
@@ -96,7 +96,7 @@ def turn(given: list[Item] | None = None, **asked: Any) -> Turn:
 async def run(on: Engine, history: list[Item] | None = None, given: list[Item] | None = None, **asked: Any) -> Run:
     """Run a turn that asks for this."""
     bus, asking = MemoryBus(), turn(given, **asked)
-    log = EventLog(bus, asking)
+    log = EventLog(bus, asking, unchallenged)
     try:
         output, journal = Output(asking.id, log, LogState()), Journal(KeptSteps(), asking)
         outcome = await on.run(asking, history or [], output, journal, lambda: False)
@@ -108,7 +108,7 @@ async def run(on: Engine, history: list[Item] | None = None, given: list[Item] |
 
 async def failure(on: Engine, history: list[Item] | None = None, **asked: Any) -> str:
     """Run a turn that fails, and return the error's code."""
-    with pytest.raises(ModelError) as failed:
+    with pytest.raises(TurnError) as failed:
         await run(on, history, **asked)
     return failed.value.code
 
@@ -429,10 +429,15 @@ async def test_thinking_again() -> None:
     assert opened == ["hm", "well"]
 
 
-async def test_summary_of_reasoning_fails() -> None:
-    """Where the reasoning cannot be summed up the turn fails, as it was begun to be shown."""
-    stack = ScriptedStack([thought("hm"), *ANSWER], [refused()])
-    assert await failure(engine(stack), reasoning={"summary": "auto"}) == "rate_limit_exceeded"
+@pytest.mark.parametrize("shown", [[], ["so"]])
+async def test_summary_of_reasoning_fails(shown: list[str]) -> None:
+    """Where the reasoning cannot be summed up, it goes without, or with what was shown of it; the answer follows."""
+    stack = ScriptedStack([thought("hm"), *ANSWER], [*map(said, shown), refused()])
+    ran = await run(engine(stack), reasoning={"summary": "auto"}, **SEALED)
+    reasoning, answer = ran.outcome.output
+    assert (reasoning["status"], [part["text"] for part in reasoning["summary"]]) == ("completed", shown)
+    assert SEALING.open("default", reasoning["encrypted_content"]) == "hm"
+    assert (ran.outcome.status, answer["content"][0]["text"]) == ("completed", "hi")
     assert len(stack.requests) == 2
 
 
@@ -453,6 +458,20 @@ async def test_provider_that_does_not_count(uncounted: Script) -> None:
     """A provider that does not count says so: no number is made up."""
     with pytest.raises(ModelError, match="count"):
         await engine(ScriptedStack(uncounted)).count_tokens(turn(), [])
+
+
+async def test_counting_and_compacting_are_tried_again() -> None:
+    """A model is asked again for a count or a summary as for an answer, so often and no more."""
+    stack = ScriptedStack(
+        [refused()], [used(42)], [said("We "), refused()], [said("We met.")], [refused()], [refused()]
+    )
+    asked = engine(stack, model_tries=2)
+    assert await asked.count_tokens(turn(), []) == 42
+    [*_, compacted], _ = await asked.compact(turn(), [])
+    assert SEALING.open("default", compacted["encrypted_content"]) == "We met."
+    with pytest.raises(ModelError):
+        await asked.count_tokens(turn(), [])
+    assert len(stack.requests) == 6
 
 
 async def test_compact() -> None:

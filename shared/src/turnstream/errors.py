@@ -27,7 +27,8 @@
     │   ├── NoKeyError           a gateway that others can reach has no API key
     │   ├── SchemaError          the database lacks what this version needs
     │   ├── SecretsUnreadableError  no key opens what a client sent along with a turn
-    │   └── ModelError           the model's provider refused or broke
+    │   └── TurnError            a turn fails, or a question about one, and its client is told why
+    │       └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
         │   └── QueueFullError       the work queue takes no more for now
@@ -225,8 +226,8 @@ class MediaError(TerminalError):
         self.image_code = image_code
 
 
-class ModelError(TerminalError):
-    """The model's provider refused the call or broke off.
+class TurnError(TerminalError):
+    """A turn fails, or a question about one, and its client is told why.
 
     `code` is the response's error code and `status` the HTTP status that fits an answer to a client. `retry_after` is
     in how many seconds the same call may pass, 0 where the provider names no time; None says that it will not.
@@ -260,6 +261,10 @@ class ModelError(TerminalError):
         kind = "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
         kind = "rate_limit_error" if self.status == HTTPStatus.TOO_MANY_REQUESTS else kind
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
+
+
+class ModelError(TurnError):
+    """The model's provider refused the call or broke off."""
 
 
 class BusUnavailableError(RetryableError):

@@ -24,9 +24,9 @@ from turnstream.errors import (
     BusUnavailableError,
     EventTooLargeError,
     FencedError,
-    ModelError,
     QueueFullError,
     TooLargeError,
+    TurnError,
 )
 from turnstream.events import Batch
 from turnstream.subjects import Consumer
@@ -192,7 +192,7 @@ class MemoryBus(Bus):
         try:
             async with asyncio.timeout(within):
                 answer = orjson.dumps(await self._endpoints[subject](orjson.loads(data)))
-        except (ApiError, ModelError) as error:
+        except (ApiError, TurnError) as error:
             raise failures.decode(failures.encode(error)) from None
         except TimeoutError as error:
             raise BusUnavailableError(f"no answer on {subject}") from error

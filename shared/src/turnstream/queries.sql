@@ -27,15 +27,20 @@ WHERE turns.tenant = $2 AND (turns.id = $1 OR idempotency_key = $3)
 SELECT cardinality(line) AS length FROM conversations WHERE id = $1 AND tenant = $2
 
 -- retried: the newest turn that came with this body since an id was made; ids sort by time
-SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
+SELECT turns.id, coalesce(line[1:array_position(line, turns.id) - 1], '{}') AS ahead
+FROM turns LEFT JOIN conversations ON conversations.id = turns.conversation
+WHERE turns.tenant = $1 AND turns.id > $2 AND fingerprint = $3 ORDER BY turns.id DESC LIMIT 1
 
--- withdraw: take back a turn that could not be queued
+-- withdraw: take back a turn that could not be queued, and let the next one in its line go on
 WITH withdrawn AS (
     DELETE FROM open_turns WHERE turn = $1 AND attempt = 0 RETURNING turn, conversation
 ), unlined AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM withdrawn WHERE conversations.id = withdrawn.conversation
+    RETURNING line[1] AS next
+), deleted AS (
+    DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn
 )
-DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn RETURNING turns.id
+SELECT next FROM withdrawn LEFT JOIN unlined ON true
 
 -- turn: read a tenant's turn
 SELECT turns.*, coalesce(open_turns.attempt, 0) AS attempt, coalesce(open_turns.handovers, 0) AS handovers
@@ -77,6 +82,9 @@ WITH taken AS (
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
 
+-- claimed: find a turn that is open, if this attempt is the last at it
+SELECT turn FROM open_turns WHERE turn = $1 AND attempt = $2
+
 -- renew: prolong the leases of these turns; say which of them are still these owners', and which of those are cancelled
 UPDATE open_turns SET until = now() + $3
 FROM unnest($1::text[], $2::text[]) AS held (id, owner), turns
@@ -96,13 +104,15 @@ WITH held AS (
 ), finished AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
-        output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
+        output = $4, usage = $5, service_tier = $10,
+        error = CASE status WHEN 'cancelled' THEN NULL ELSE $6::json END,
+        incomplete = CASE status WHEN 'cancelled' THEN NULL ELSE $7::json END,
         completed_at = coalesce(completed_at, now()),
         stood_behind = coalesce((SELECT max(position) FROM items WHERE items.conversation = turns.conversation), 0),
         secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
-    RETURNING id, conversation, status, completed_at, kept
+    RETURNING id, conversation, status, error, incomplete, completed_at, kept
 ), extended AS (
     INSERT INTO items (conversation, id, turn, data)
     SELECT conversations.id, item.id, finished.id, item.data
@@ -116,10 +126,10 @@ WITH held AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM finished WHERE conversations.id = finished.conversation
     RETURNING line[1] AS next
 )
-SELECT status, completed_at, moved.next FROM finished LEFT JOIN moved ON true
+SELECT status, error, incomplete, completed_at, moved.next FROM finished LEFT JOIN moved ON true
 
 -- finished: read how an attempt has finished
-SELECT status, completed_at, line[1] AS next
+SELECT status, error, incomplete, completed_at, line[1] AS next
 FROM open_turns JOIN turns ON turns.id = open_turns.turn LEFT JOIN conversations ON conversations.id = turns.conversation
 WHERE turn = $1 AND attempt = $2 AND finished
 

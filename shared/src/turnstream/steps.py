@@ -30,8 +30,13 @@ class Step:
     finished_at: datetime | None
 
     @property
+    def call(self) -> str | None:
+        """The id of the item of a tool's call."""
+        return self.items[0]["id"] if self.kind == "tool_call" and self.items else None
+
+    @property
     def approval(self) -> str | None:
-        """The id of the request for approval that a person has answered for this call."""
+        """The id of the request for approval that a person has answered for a tool's call."""
         return self.items[0].get("approval_request_id") if self.kind == "tool_call" and self.items else None
 
 

@@ -24,6 +24,7 @@ CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
 LINE_LIMIT = 100  # turns of a conversation that may wait for each other
 
 _SQL = named_queries("turnstream")
+_NONE: tuple[list[object], ...] = ([], [], [])  # no approval that a call is begun with
 _TURN_COLUMNS = [field.name for field in fields(Turn)]
 
 
@@ -71,14 +72,18 @@ class Store:
             raise BusyError(f"{line[0]['length']} turns of {conversation} have not ended")
         return None
 
-    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
+    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> Accepted | None:
         """Return the newest turn that came with this body and whose id was made after the id `since`."""
         rows = await self._run("retried", tenant, since, fingerprint)
-        return str(rows[0]["id"]) if rows else None
+        return Accepted(rows[0]["id"], list(rows[0]["ahead"])) if rows else None
 
-    async def withdraw(self, turn: str) -> bool:
-        """Take back a turn, unless a worker has claimed it; tell whether it was there."""
-        return bool(await self._run("withdraw", turn))
+    async def withdraw(self, turn: str) -> tuple[bool, str | None]:
+        """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.
+
+        Returns whether it was there, and the next turn, which is to be queued now.
+        """
+        rows = await self._run("withdraw", turn)
+        return bool(rows), rows[0]["next"] if rows else None
 
     async def turn(self, tenant: str, turn: str) -> Turn | None:
         """Return a tenant's turn."""
@@ -110,6 +115,11 @@ class Store:
             # It was finished while the claim waited for its row: what it read of the turn is from before.
             rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
         return _turn(rows)
+
+    async def check_claim(self, turn: Turn) -> None:
+        """Raise FencedError if a later attempt than this one has claimed the turn, or it is open no more."""
+        if not await self._run("claimed", turn.id, turn.attempt):
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
 
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
         """Prolong the leases of turns (owner to id) by `lease` seconds.
@@ -163,8 +173,8 @@ class Store:
             completed_at=rows[0]["completed_at"],
             output=outcome.output,
             usage=outcome.usage,
-            error=outcome.error,
-            incomplete=outcome.incomplete,
+            error=rows[0]["error"],
+            incomplete=rows[0]["incomplete"],
             service_tier=outcome.service_tier,
             secrets=None,
         )
@@ -199,8 +209,8 @@ class Store:
         An approval that a call is begun with is the call's from then on, unless another one has it.
         """
         columns = zip(*map(_columns, steps), strict=True)
-        approved = [(step.approval, step.number, step.items[0]["id"]) for step in steps if step.approval and step.items]
-        approvals = zip(*approved, strict=True) if approved else ((), (), ())
+        begun = [step for step in steps if step.state == "started" and step.approval]
+        approvals = zip(*((step.approval, step.number, step.call) for step in begun), strict=True) if begun else _NONE
         if not await self._run("journal", turn.id, turn.attempt, *map(list, columns), *approvals):
             raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
 
@@ -261,21 +271,21 @@ class Store:
 
     # Turns that nobody runs
 
-    async def owners(self) -> list[str]:
+    async def owners(self, *, patience: float | None = None) -> list[str]:
         """Return the workers that hold turns."""
-        return [row["worker"] for row in await self._run("owners")]
+        return [row["worker"] for row in await self._run("owners", patience=patience)]
 
-    async def take_over(self, workers: list[str], limit: int) -> list[str]:
+    async def take_over(self, workers: list[str], limit: int, *, patience: float | None = None) -> list[str]:
         """Free up to `limit` turns that dead workers hold; return what their messages are given back by, in order."""
-        return [row["receipt"] for row in await self._run("take_over", workers, limit)]
+        return [row["receipt"] for row in await self._run("take_over", workers, limit, patience=patience)]
 
-    async def lost(self, seconds: float, limit: int) -> list[Lost]:
+    async def lost(self, seconds: float, limit: int, *, patience: float | None = None) -> list[Lost]:
         """Return up to `limit` turns that are to be queued again, since they could run and have not for some time.
 
         Their owner's lease is over, or nobody has claimed them although they were queued so many seconds ago. From now
         on they count as queued.
         """
-        rows = await self._run("lost", timedelta(seconds=seconds), limit)
+        rows = await self._run("lost", timedelta(seconds=seconds), limit, patience=patience)
         return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
 
     async def secret(self, name: str) -> bytes:

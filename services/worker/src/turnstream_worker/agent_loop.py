@@ -38,7 +38,7 @@ class AgentLoop:
     async def run(self, approved: Sequence[Item]) -> Outcome | None:
         """Run until the turn ends, `approved` calls first; return None if it is to go on elsewhere.
 
-        Raises ModelError if the model fails.
+        Raises TurnError.
         """
         runs = self._runs
         await runs.settle()
@@ -61,14 +61,25 @@ class AgentLoop:
         return ToolRuns(self.turn, self.toolbox, self.journal, self.output, self.settings.tools_at_a_time)
 
     async def _run_approved(self, runs: ToolRuns, approved: Sequence[Item]) -> None:
-        """Run the calls that a person has allowed since they were asked for, but for those that were begun before."""
+        """Run the calls that a person has allowed since they were asked for, but for those that were begun before.
+
+        Those that are more than the turn may make fail, so that nobody waits for them.
+        """
         begun = {item.get("approval_request_id") for item in self.journal.items}
         waiting = [request for request in approved if request["id"] not in begun]
         if not waiting:
             return
         steps = [runs.begin_approved(request, behind=behind) for behind, request in enumerate(waiting)]
-        await self.journal.write(*steps)
-        await runs.run(steps)
+        room = self._room(len(steps))
+        refused = [runs.refused(step, "The turn's max_tool_calls was reached.") for step in steps[room:]]
+        await self.journal.write(*steps[:room], *refused)
+        await runs.run(steps[:room])
+        self.output.announce([item for step in refused for item in step.items or ()])
+
+    def _room(self, calls: int) -> int:
+        """Return how many of these further calls the turn may make."""
+        limit: int | None = self.turn.request.get("max_tool_calls")
+        return calls if limit is None else max(limit - self.journal.calls, 0)
 
     def _limit(self) -> str | None:
         """Return why the model is not to be asked again, or None."""
@@ -90,8 +101,8 @@ class AgentLoop:
         theirs = [self._held(call) for call in calls if not self._runs_itself(call)]
         if not ours:
             return self._end(answer, theirs, usage)
-        room = self.turn.request.get("max_tool_calls", len(ours) + self.journal.calls) - self.journal.calls
-        if room <= 0:
+        room = self._room(len(ours))
+        if not room:
             return replace(self._end(answer, [], usage), status="incomplete", incomplete={"reason": "max_tool_calls"})
         step = finished(
             replace(self.journal.begin("model_call", items), started_at=started),

@@ -38,7 +38,7 @@ class Engine:
         """Run a turn behind what its journal holds, stream what it says into `output`, and return how it ends.
 
         Returns None at the end of a step if `leaving` says that it is to go on in another worker. A turn that comes to
-        one of its limits is incomplete. Raises ModelError if the model fails.
+        one of its limits is incomplete. Raises TurnError.
         """
         age = (datetime.now(UTC) - turn.created_at).total_seconds()
         try:
@@ -53,11 +53,11 @@ class Engine:
             return incomplete("deadline", journal, output)
 
     async def count_tokens(self, turn: Turn, history: list[Item]) -> int:
-        """Return how many tokens a model reads for a turn, as its provider counts them. Raises ModelError."""
+        """Return how many tokens a model reads for a turn, as its provider counts them. Raises TurnError."""
         return await self.models.count(turn, await self._read(turn, history))
 
     async def compact(self, turn: Turn, history: list[Item]) -> tuple[list[Item], dict[str, Any] | None]:
-        """Return the user's messages and the item that all before stands in, and the usage. Raises ModelError."""
+        """Return the user's messages and the item that all before stands in, and the usage. Raises TurnError."""
         usage = Usage()
         items = await self._read(turn, history)
         sealed = await self.models.sum_up(turn, items, usage)

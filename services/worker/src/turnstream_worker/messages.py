@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from turnstream.errors import ModelError
+from turnstream.errors import TurnError
 from turnstream.turns import Item
 from turnstream_worker.chat_parts import chat_part
 from turnstream_worker.sealing import Sealing
@@ -32,7 +32,7 @@ class Reader:
         """Return the messages for a model.
 
         Reasoning goes back to the model behind the last message of its user alone, as models' own templates have it:
-        what it thought of earlier questions is left out. Raises ModelError for items that cannot be read.
+        what it thought of earlier questions is left out. Raises TurnError for items that cannot be read.
         """
         messages: list[Message] = []
         asked_at = max((place for place, item in enumerate(items) if item.get("role") == "user"), default=-1)
@@ -56,7 +56,7 @@ class Reader:
                 case "function_call_output" | "custom_tool_call_output":
                     if item["call_id"] not in calls:
                         message = f"No tool call was found for the output with call_id '{item['call_id']}'."
-                        raise ModelError(message, code="invalid_prompt", status=400)
+                        raise TurnError(message, code="invalid_prompt", status=400)
                     _add_output(item, messages, attached)
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
@@ -73,7 +73,7 @@ class Reader:
         summary = self.sealing.open(self.tenant, item["encrypted_content"])
         if summary is None:
             message = "A compaction item was not made here, or was changed."
-            raise ModelError(message, code="invalid_prompt", status=400)
+            raise TurnError(message, code="invalid_prompt", status=400)
         return summary
 
 
@@ -84,7 +84,7 @@ def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]
             name, arguments, returned = item["name"], item["arguments"], _returned(item)
         case "mcp_approval_request":
             name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
-        case "web_search_call" if item["action"].get("query") is not None:
+        case "web_search_call" if item.get("action", {}).get("query") is not None:
             name, returned = "web_search", _found(item)
             arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
         case _:

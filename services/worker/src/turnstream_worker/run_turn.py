@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, FencedError, ModelError, TurnstreamError
+from turnstream.errors import BusUnavailableError, FencedError, TurnError, TurnstreamError
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
@@ -144,7 +145,8 @@ class TurnRunner:
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
-        if turn.output is None and turn.beginnings > (attempts := self._max_attempts(turn)):
+        cancelled = turn.status == "cancelled"  # by its client: that is no failure, however many attempts have died
+        if turn.output is None and not cancelled and turn.beginnings > (attempts := self._max_attempts(turn)):
             message = f"The turn was begun {attempts} times and never ended."
             journal = await Journal.open(self.store, turn)
             turn = await self._finish(turn, _failed("max_attempts", message, journal))
@@ -188,10 +190,11 @@ class TurnRunner:
         return ended
 
     async def _open_log(self, turn: Turn) -> tuple[EventLog, LogState]:
+        check_claim = partial(self.store.check_claim, turn)
         if turn.attempt == 1:  # nobody can have written to it
-            event_log, state = EventLog(self.bus, turn), LogState()
+            event_log, state = EventLog(self.bus, turn, check_claim), LogState()
         else:
-            event_log, state = await EventLog.take_over(self.bus, turn)
+            event_log, state = await EventLog.take_over(self.bus, turn, check_claim)
         if state.next == 0:
             beginning = response_resource(replace(turn, status="running", completed_at=None))
             event_log.append("response.created", response=beginning)
@@ -216,9 +219,9 @@ class TurnRunner:
             if running.reason is None:
                 raise
             return _stopped(running.reason, journal, output)
-        except ModelError as error:
+        except TurnError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
-            log.warning("turn.model_failed", turn=turn.id, code=error.code, cause=cause)
+            log.warning("turn.failed", turn=turn.id, code=error.code, cause=cause)
             output.hold_item("incomplete")
             return _failed(error.code, error.message, journal, output)
         except TurnstreamError:

@@ -17,6 +17,8 @@ from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
 RUNNING = "The call was allowed before, and it runs just now in the response {turn}."
+SOURCES = "web_search_call.action.sources"
+ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class ToolRuns:
         took_in = [shown, request["arguments"]]
         step = self.journal.begin("tool_call", took_in, name=tool.name if tool else request["name"], behind=behind)
         return replace(step, items=[self._mcp_call(shown, request["arguments"], request["id"])])
+
+    def refused(self, step: Step, why: str) -> Step:
+        """Return the step of a call that is not run, as it ends."""
+        return finished(step, [self._ended(_item_of(step), ToolResult(f"The call was not run. {why}", failed=True))])
 
     async def run(self, steps: Sequence[Step]) -> None:
         """Run calls whose start is journalled, several at a time; return when all have ended and are journalled."""
@@ -87,7 +93,7 @@ class ToolRuns:
             ended = self._ended_before(step, first) if first else None
             if not ended:
                 key = first.key if first else idempotency_key(self.turn.id, step.number, _item_of(step)["id"])
-                ended = finished(step, [_ended(_item_of(step), await self._call(step, key))])
+                ended = finished(step, [self._ended(_item_of(step), await self._call(step, key))])
         await self._end([ended])
 
     def _ended_before(self, step: Step, first: ApprovedCall) -> Step | None:
@@ -109,15 +115,25 @@ class ToolRuns:
         if tool is None:
             return ToolResult("The tool is not there any more.", failed=True)
         if item["type"] == "web_search_call":
-            arguments: Any = {"query": item["action"]["query"]}
+            arguments: dict[str, Any] | None = {"query": item["action"]["query"]}
         else:
-            try:
-                arguments = orjson.loads(item["arguments"] or "{}")
-            except orjson.JSONDecodeError:
-                arguments = None
-        if not isinstance(arguments, dict):
-            return ToolResult("The arguments are not a JSON object.", failed=True)
+            arguments = _parsed(item["arguments"] or "{}")
+        if arguments is None:
+            message = f"The arguments are not a JSON object of at most {ARGUMENTS_DEPTH} levels."
+            return ToolResult(message, failed=True)
         return await tool.call(arguments, key)
+
+    def _ended(self, item: Item, result: ToolResult) -> Item:
+        if result.failed:
+            return {**item, "status": "failed", "error": result.output}
+        ended = {**item, "status": "completed"}
+        if item["type"] != "web_search_call":
+            return {**ended, "output": result.output}
+        results = [{"text": result.output}] if result.results is None else result.results
+        if SOURCES in self.turn.request.get("include", ()):
+            sources = [{"type": "url", "url": found["url"]} for found in results if "url" in found]
+            ended["action"] = {**item["action"], "sources": sources}
+        return {**ended, "results": results}
 
     def _mcp_call(self, shown: Mapping[str, Any], arguments: str, approval: str | None) -> Item:
         begun = {"status": "in_progress", "arguments": arguments, "output": None, "error": None}
@@ -136,12 +152,21 @@ def _item_of(step: Step) -> Item:
     return (step.items or [{}])[0]
 
 
-def _ended(item: Item, result: ToolResult) -> Item:
-    ended = {**item, "status": "failed" if result.failed else "completed"}
-    if item["type"] == "web_search_call":
-        results = [{"text": result.output}] if result.results is None else result.results
-        return {**ended, **({"error": result.output} if result.failed else {"results": results})}
-    return {**ended, **({"error": result.output} if result.failed else {"output": result.output})}
+def _parsed(arguments: str) -> dict[str, Any] | None:
+    """Return a call's arguments, None if they are nothing to call a tool with."""
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) and not _exceeds_depth(parsed) else None
+
+
+def _exceeds_depth(parsed: dict[str, Any]) -> bool:
+    level: list[Any] = [parsed]
+    for _ in range(ARGUMENTS_DEPTH):
+        level = [inner for thing in level for inner in (thing.values() if isinstance(thing, dict) else thing)]
+        level = [thing for thing in level if isinstance(thing, dict | list)]
+    return bool(level)
 
 
 def _query(arguments: str) -> str:

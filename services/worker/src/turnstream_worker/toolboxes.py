@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnstream.errors import ModelError, SecretsUnreadableError
+from turnstream.errors import SecretsUnreadableError, TurnError
 from turnstream.ids import item_id
 from turnstream.secrets import Secrets
 from turnstream.turns import Item, Turn
@@ -66,7 +66,7 @@ class Toolboxes:
             return self.secrets.open(turn.id, turn.secrets) if turn.secrets else {}
         except SecretsUnreadableError as error:
             message = "What the request brought for its tools cannot be read: the deployment's key has changed."
-            raise ModelError(message, code="secrets_unreadable") from error
+            raise TurnError(message, code="secrets_unreadable") from error
 
 
 def _lists(items: Iterable[Item]) -> dict[str, list[dict[str, Any]]]:

@@ -80,15 +80,16 @@ class Worker:
     async def _beat(self) -> None:
         """Let the other workers know, and this one, that it lives and can be heard."""
         while True:
-            await self._bus.signal(subjects.beat(self._id, subjects.HERE))
+            word = subjects.BLIND if self._reconciler.blind else subjects.HERE
+            await self._bus.signal(subjects.beat(self._id, word))
             await asyncio.sleep(self._settings.beat)
 
     def _on_beat(self, subject: str) -> None:
         _, _, worker, word = subject.split(".")
-        if word == subjects.HERE:
-            self._beats.hear(worker)
-        else:
+        if word == subjects.GONE:
             self._beats.bury([worker])
+        else:
+            self._beats.hear(worker, blind=word == subjects.BLIND)
 
     async def _close(self) -> None:
         """Close turns that have ended, those of a while together: it is not urgent."""

@@ -221,7 +221,7 @@ class Bus:
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return what a service answers on `subject` to a payload of JSON.
 
-        Raises the ApiError or ModelError that it answers with; BusUnavailableError if it fails otherwise or says
+        Raises the ApiError or TurnError that it answers with; BusUnavailableError if it fails otherwise or says
         nothing for so many seconds; TooLargeError if a message cannot hold the payload.
         """
         data = orjson.dumps(payload)
@@ -241,7 +241,7 @@ class Bus:
     async def serve(self, name: str, endpoints: dict[str, Callable[[Any], Awaitable[Any]]]) -> None:
         """Answer `<name>.<endpoint>` as a NATS micro service: each request goes to one of the processes that serve it.
 
-        An endpoint gets the payload and returns the answer, both of JSON. The ApiError or ModelError that it raises
+        An endpoint gets the payload and returns the answer, both of JSON. The ApiError or TurnError that it raises
         is the asker's; any other error is logged, and the asker learns only that there was one.
         """
         config = ServiceConfig(name=name, version="0.1.0")

@@ -87,14 +87,19 @@ class PythonTools:
         self._threads = ThreadPoolExecutor(settings.tool_threads, "tool")
 
     async def call(self, function: Function, arguments: dict[str, Any], key: str) -> ToolResult:
-        """Run a function; what it raises is logged, and the model is told only the message of a ToolError."""
+        """Run a function; what it raises is logged, and the model is told only the message of a ToolError.
+
+        Only where the call itself is cancelled does it end by CancelledError: a function may raise that, too.
+        """
         try:
             async with asyncio.timeout(self._timeout) as clock:
                 returned = await self._run(function.run, function.signature.bind(arguments, key))
             return ToolResult(self._told(returned))
         except ToolError as error:
             return ToolResult(error.message, failed=True)
-        except Exception as error:  # noqa: BLE001 - somebody else's code may raise anything
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_wanted_no_more():
+                raise
             if isinstance(error, TimeoutError) and clock.expired():
                 return ToolResult(f"The tool did not answer within {self._timeout:g} seconds.", failed=True)
             log.warning("tool.raised", tool=function.name, **fault(error))
@@ -136,6 +141,12 @@ class PythonTool:
     async def call(self, arguments: dict[str, Any], key: str) -> ToolResult:
         """Run the function."""
         return await self.tools.call(self.function, arguments, key)
+
+
+def _is_wanted_no_more() -> bool:
+    """Tell whether what runs now was cancelled from outside."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def load(path: Path) -> dict[str, Function]:
