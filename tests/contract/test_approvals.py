@@ -52,11 +52,11 @@ async def test_first_call_has_it(store: Store) -> None:
     found = await approved(store, request)
     assert (found.turn, found.step, found.state, found.open) == (turn.id, 0, "started", True)
     assert found.key == f"{turn.id}:0:{(step.items or [])[0]['id']}"
-    ended = {**(step.items or [])[0], "output": "done"}
-    await store.journal(turn, [replace(step, state="finished", items=[ended], finished_at=NOW)])
+    ended = [{**(step.items or [])[0], "output": "done \0"}]
+    await store.journal(turn, [replace(step, state="finished", items=ended, finished_at=NOW)])
     await finish(store, turn, status="failed")
     found = await approved(store, request)
-    assert (found.turn, found.state, found.item, found.open) == (turn.id, "finished", ended, False)
+    assert (found.turn, found.state, found.items, found.open) == (turn.id, "finished", ended, False)
 
 
 async def test_begun_by_many_at_once(store: Store) -> None:
@@ -104,4 +104,4 @@ async def test_approval_outlives_its_turn(store: Store) -> None:
         await finish(store, turn)
         await erase(turn)
         found = await approved(store, request)
-        assert (found.turn, found.state, found.item, found.open) == (turn.id, None, None, False)
+        assert (found.turn, found.state, found.items, found.open) == (turn.id, None, None, False)

@@ -295,8 +295,8 @@ def allowed(*tools: FakeTool, first: ApprovedCall | None = None) -> Attempts:
 
 def another(state: StepState | None, *, open_: bool = False) -> ApprovedCall:
     """Return another turn's call with the same approval."""
-    item = None if state is None else {**ANSWERED, "id": "mcp_2", "status": "completed", "error": None}
-    return ApprovedCall("resp_0", 3, "mcp_2", state, item, open_)
+    items = None if state is None else [{**ANSWERED, "id": "mcp_2", "status": "completed", "error": None}]
+    return ApprovedCall("resp_0", 3, "mcp_2", state, items, open_)
 
 
 async def test_approved_call_of_a_tool_that_is_gone() -> None:

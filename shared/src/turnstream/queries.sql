@@ -12,7 +12,8 @@ WITH past AS (
     ON CONFLICT DO NOTHING
     RETURNING id, tenant, conversation
 ), opened AS (
-    INSERT INTO open_turns (turn, tenant, conversation) SELECT id, tenant, conversation FROM accepted
+    INSERT INTO open_turns (turn, tenant, conversation, due)
+    SELECT id, tenant, conversation, now() + $13::interval FROM accepted
 ), lined AS (
     UPDATE conversations SET line = line || accepted.id FROM accepted WHERE conversations.id = accepted.conversation
 )
@@ -68,8 +69,8 @@ WITH deleted AS (
 )
 SELECT id FROM deleted
 
--- claim: take a turn that nobody holds, if it is the first in its conversation's line or is to be ended; the same owner
--- asking again keeps its attempt
+-- claim: take a turn that nobody holds, if it is the first in its conversation's line or is to be ended, since it was
+-- cancelled or its time is over; the same owner asking again keeps its attempt
 WITH taken AS (
     UPDATE open_turns
     SET attempt = attempt + (owner IS DISTINCT FROM $2)::int, owner = $2, until = now() + $3
@@ -77,6 +78,7 @@ WITH taken AS (
       AND (until IS NULL OR until < now() OR owner = $2)
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
+        OR due < now()
         OR EXISTS (SELECT FROM turns WHERE id = $1 AND status = 'cancelled'))
     RETURNING turn, attempt, handovers, finished
 )
@@ -119,7 +121,10 @@ WITH held AS (
     FROM finished
     JOIN conversations ON conversations.id = finished.conversation
     CROSS JOIN unnest($8::text[], $9::json[], $11::boolean[]) WITH ORDINALITY AS item (id, data, whole, place)
-    WHERE finished.status IN ('completed', 'incomplete') OR (finished.kept AND item.whole)
+    WHERE finished.status = 'completed'
+      -- One whose time was over while it waited for others has said nothing, and must not stand before them.
+      OR (finished.status = 'incomplete' AND finished.id <> ALL(conversations.line[2:]))
+      OR (finished.kept AND item.whole)
     ORDER BY item.place
     ON CONFLICT (conversation, id) DO NOTHING
 ), moved AS (
@@ -263,7 +268,7 @@ WITH held AS (
 SELECT attempt FROM held
 
 -- approved: the call that an approval has gone to, and how far it is
-SELECT approvals.turn, step, call, state, steps.items -> 0 AS item,
+SELECT approvals.turn, step, call, state, items,
     EXISTS (SELECT FROM open_turns WHERE open_turns.turn = approvals.turn AND NOT finished) AS open
 FROM approvals LEFT JOIN steps ON steps.turn = approvals.turn AND steps.number = approvals.step
 WHERE tenant = $1 AND request = $2
@@ -296,8 +301,21 @@ WITH lost AS (
       AND (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
+        OR due < now()
         OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
     ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM lost WHERE open_turns.turn = lost.turn
 RETURNING open_turns.turn, tenant, attempt, extract(epoch FROM queued_at) AS queued_at
+
+-- overdue: find turns that nobody holds and whose time is over, so long after they were accepted where their clients have
+-- said nothing else. They can be claimed now, whatever they wait for; they count as queued, and are not found again
+WITH overdue AS (
+    SELECT turn FROM open_turns
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 3))
+      AND owner IS NULL AND NOT finished AND coalesce(due, accepted_at + $1::interval) BETWEEN queued_at AND now()
+    ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE open_turns SET due = coalesce(due, accepted_at + $1), queued_at = now() FROM overdue
+WHERE open_turns.turn = overdue.turn
+RETURNING open_turns.turn

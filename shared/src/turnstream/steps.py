@@ -48,7 +48,7 @@ class ApprovedCall:
     step: int  # its number in the turn's journal
     call: str  # its item's id
     state: StepState | None  # None if the journal is gone
-    item: Item | None  # as far as it is; None likewise
+    items: list[Item] | None  # the item, as far as it is, and what it brought besides; None likewise
     open: bool  # whether its turn has not ended
 
     @property

@@ -58,7 +58,8 @@ class Store:
         another body, by its fingerprint, before.
         """
         values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored, request.get("model"))
-        rows = await self._run("accept", *values, secrets, line_limit)
+        deadline = timedelta(seconds=request["deadline"]) if "deadline" in request else None
+        rows = await self._run("accept", *values, secrets, line_limit, deadline)
         if rows:
             return Accepted(turn, list(rows[0]["ahead"]))
         # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.
@@ -287,6 +288,15 @@ class Store:
         """
         rows = await self._run("lost", timedelta(seconds=seconds), limit, patience=patience)
         return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
+
+    async def overdue(self, deadline: float, limit: int, *, patience: float | None = None) -> list[str]:
+        """Return up to `limit` turns that nobody runs although their time is over.
+
+        That is `deadline` seconds after they were accepted, where they don't say themselves. From now on they can be
+        claimed, whatever they wait for; they count as queued.
+        """
+        rows = await self._run("overdue", timedelta(seconds=deadline), limit, patience=patience)
+        return [row["turn"] for row in rows]
 
     async def secret(self, name: str) -> bytes:
         """Return a secret of the deployment, which its migrations made."""

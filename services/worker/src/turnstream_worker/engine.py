@@ -40,9 +40,8 @@ class Engine:
         Returns None at the end of a step if `leaving` says that it is to go on in another worker. A turn that comes to
         one of its limits is incomplete. Raises TurnError.
         """
-        age = (datetime.now(UTC) - turn.created_at).total_seconds()
         try:
-            async with asyncio.timeout(turn.request.get("deadline", self.settings.deadline) - age) as clock:
+            async with asyncio.timeout(self.time_left(turn)) as clock:
                 items = await self._compacted(turn, await self._read(turn, history), output, journal)
                 toolbox = await self.toolboxes.open(turn, [*history, *turn.input], output, journal)
                 loop = AgentLoop(turn, items, toolbox, self.models, journal, output, leaving, self.settings)
@@ -51,6 +50,11 @@ class Engine:
             if not clock.expired():
                 raise
             return incomplete("deadline", journal, output)
+
+    def time_left(self, turn: Turn) -> float:
+        """Return how many seconds a turn may still take; less than zero if it is overdue."""
+        age = (datetime.now(UTC) - turn.created_at).total_seconds()
+        return float(turn.request.get("deadline", self.settings.deadline)) - age
 
     async def count_tokens(self, turn: Turn, history: list[Item]) -> int:
         """Return how many tokens a model reads for a turn, as its provider counts them. Raises TurnError."""

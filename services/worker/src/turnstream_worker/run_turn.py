@@ -17,7 +17,7 @@ from turnstream.errors import BusUnavailableError, FencedError, TurnError, Turns
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
-from turnstream_worker.agent_loop import made_so_far
+from turnstream_worker.agent_loop import incomplete, made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.gate import Gate
@@ -208,6 +208,8 @@ class TurnRunner:
         output.close_left_open(goes_on={item["id"] for item in journal.items})
         if turn.status == "cancelled":
             return Outcome("cancelled", journal.items, usage=journal.usage.shown())
+        if self.engine.time_left(turn) <= 0:
+            return incomplete("deadline", journal, output)
         try:
             history = await read_history(self.store, turn, self.settings.max_history)
             engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)

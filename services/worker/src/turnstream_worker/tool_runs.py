@@ -99,8 +99,8 @@ class ToolRuns:
     def _ended_before(self, step: Step, first: ApprovedCall) -> Step | None:
         """Return the end of a step whose approval has gone to another call: that call's; None if it may be repeated."""
         item = _item_of(step)
-        if first.state == "finished" and first.item:
-            return finished(step, [{**first.item, "id": item["id"]}])
+        if first.state == "finished" and first.items:
+            return finished(step, [{**first.items[0], "id": item["id"]}])
         if first.state == "started" and first.open:
             return finished(step, [{**item, "status": "failed", "error": RUNNING.format(turn=first.turn)}])
         return None if self._policy(step) == "retry" else self._given_up(step)

@@ -16,16 +16,6 @@ CREATE TABLE approvals (
 )
 """
 
-# The calls that were approved before are begun calls, too.
-APPROVED_BEFORE = """
-INSERT INTO approvals (tenant, request, turn, step, call)
-SELECT DISTINCT ON (tenant, asked.request) tenant, asked.request, turns.id, number, items -> 0 ->> 'id'
-FROM steps JOIN turns ON turns.id = steps.turn
-CROSS JOIN LATERAL (SELECT items -> 0 ->> 'approval_request_id' AS request) AS asked
-WHERE kind = 'tool_call' AND asked.request IS NOT NULL
-ORDER BY tenant, asked.request, started_at
-"""
-
 # Where turns stood that left items in their conversation, and about where those stood that left none: ids sort by time.
 PLACES = (
     """
@@ -45,7 +35,6 @@ WHERE conversation IS NOT NULL AND output IS NOT NULL AND stood_behind IS NULL
 def upgrade() -> None:
     """Keep what approvals went to, where turns stood in their conversations, and when their time is over."""
     op.execute(APPROVALS)
-    op.execute(APPROVED_BEFORE)
     # The position of the last item before the turn's own in its conversation, 0 if there was none; null until it ends.
     op.execute("ALTER TABLE turns ADD COLUMN stood_behind bigint")
     for statement in PLACES:
@@ -54,8 +43,4 @@ def upgrade() -> None:
     op.execute(
         "ALTER TABLE open_turns ADD COLUMN accepted_at timestamptz NOT NULL DEFAULT now(), ADD COLUMN due timestamptz"
     )
-    op.execute(
-        "UPDATE open_turns SET accepted_at = created_at,"
-        " due = created_at + make_interval(secs => (request ->> 'deadline')::float8)"
-        " FROM turns WHERE turns.id = open_turns.turn"
-    )
+    op.execute("UPDATE open_turns SET accepted_at = created_at FROM turns WHERE turns.id = open_turns.turn")
