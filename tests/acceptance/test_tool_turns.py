@@ -242,6 +242,17 @@ async def test_approved_twice(site: Site) -> None:
     assert await charges(site, "twice") == 1
 
 
+async def test_approved_twice_by_a_client_that_keeps_everything_itself(site: Site) -> None:
+    """A call is run once also where nothing is kept, and its client sends the question back with each answer."""
+    text, kept = "charge if I may, and forget it", {"tools": [site[2].tool("always")], "store": False}
+    asked = await asked_to_charge(site, text, "kept", saying("So it is."), **kept)
+    sent = [{"role": "user", "content": text}, *asked.response["output"], *allowing(asked)]
+    first, second = [await post(site[1], input=sent, **kept) for _ in range(2)]
+    assert first["output"][0]["output"] == "charged kept"
+    assert second["output"][0]["approval_request_id"] == asked.response["output"][-1]["id"]
+    assert await charges(site, "kept") == 1
+
+
 async def test_approved_again_after_a_failure(site: Site) -> None:
     """A call that was allowed and run is not run again when its turn failed behind it and the person answers again."""
     of, refusal = await a_conversation(site), {"error": {"status": 400, "message": "No."}}

@@ -315,6 +315,16 @@ async def test_approved_once() -> None:
     assert tool.calls == []
 
 
+async def test_approved_as_it_was_asked() -> None:
+    """A request that a client sends back beside the one that stands there is the same, and its call is run once."""
+    tool = FakeTool(needs_approval=True)
+    attempts = allowed(tool)
+    sent_back = {**REQUEST, "arguments": '{"a": 1}'}
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, sent_back, RESPONSE])
+    assert kinds(await attempts.ended(ANSWER)) == ["mcp_call", "message"]
+    assert [arguments for arguments, _ in tool.calls] == [{}]
+
+
 async def test_approved_elsewhere_and_ended() -> None:
     """A call that another turn has run with the same approval is not run: the model reads what it returned there."""
     tool = FakeTool(needs_approval=True)

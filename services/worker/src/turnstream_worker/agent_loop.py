@@ -159,7 +159,11 @@ def approved_by(responses: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     run = {item.get("approval_request_id") for item in items if item["type"] == "mcp_call"}
     answers = [item for item in responses if item["type"] == "mcp_approval_response" and item["approve"]]
     approved = {answer["approval_request_id"] for answer in answers} - run
-    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approved]
+    requests: dict[str, Item] = {}
+    for item in items:
+        if item["type"] == "mcp_approval_request" and item["id"] in approved:
+            requests.setdefault(item["id"], item)  # as it was asked: a client may have sent it back, too
+    return list(requests.values())
 
 
 def incomplete(reason: str, journal: Journal, output: Output) -> Outcome:
