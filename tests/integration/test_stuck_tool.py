@@ -14,7 +14,6 @@ from turnstream_worker.tools.python_tools import PythonTools
 async def serve(settings, stop):
     tools = PythonTools(settings)
     print((await tools.call(tools.functions["stuck"], {}, "key")).output, flush=True)
-    tools.close()
 
 unused = {"nats_url": "nats://unused", "postgres_dsn": "postgresql://unused", "tool_timeout": 0.1}
 run("worker", WorkerSettings.model_validate({**unused, "tools_yaml": "tools.yaml"}), serve)

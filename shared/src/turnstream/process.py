@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
 
 import uvloop
 
@@ -21,14 +20,13 @@ type Serve[S: Settings] = Callable[[S, asyncio.Event], Awaitable[None]]
 def run[S: Settings](service: str, settings: S, serve: Serve[S]) -> None:
     """Run `serve(settings, stop)` until SIGTERM or SIGINT sets `stop` and it has returned; then exit 0.
 
-    Anything that `serve` raises is logged, and the process exits 1 so that its supervisor starts it anew. What is to be
-    done before the end, such as sending what is buffered, is for `serve` to do: nothing else is waited for.
+    Anything that `serve` raises is logged, and the process exits 1 so that its supervisor starts it anew.
     """
     logs.configure(service, settings.log_level)
-    uvloop.run(_supervised(settings, serve))
+    sys.exit(uvloop.run(_supervised(settings, serve)))
 
 
-async def _supervised[S: Settings](settings: S, serve: Serve[S]) -> None:
+async def _supervised[S: Settings](settings: S, serve: Serve[S]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,16 +35,12 @@ async def _supervised[S: Settings](settings: S, serve: Serve[S]) -> None:
         await serve(settings, stop)
     except Exception:  # noqa: BLE001 - logged with its trace, and the process ends
         log.exception("process.failed")
-        _leave(1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # At once: threads that a library has left behind would keep a process that does nothing any more.
+        os._exit(1)
     log.info("process.stopped")
-    _leave(0)
-
-
-def _leave(status: int) -> NoReturn:
-    """End the process at once: threads that hang would keep one that does nothing any more."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return 0
 
 
 def notify_ready() -> None:
