@@ -129,9 +129,11 @@ async def test_person_is_asked(fragile: Deployment) -> None:
     approval = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}
     body = {"model": "stand-in", "input": [approval], "previous_response_id": asked.id, "tools": [shop.tool()]}
     async with httpx.AsyncClient(base_url=(await fragile.gateway()).url, timeout=SOON) as client:
-        answered = (await client.post("/v1/responses", json=body)).json()
-    assert [item["type"] for item in answered["output"]] == ["mcp_call", "message"]
-    assert answered["output"][0]["output"] == "charged c"
+        answers = [(await client.post("/v1/responses", json=body)).json() for _ in range(2)]
+    for answered in answers:
+        assert [item["type"] for item in answered["output"]] == ["mcp_call", "message"]
+        assert answered["output"][0]["output"] == "charged c"
+    assert len(await shop.calls()) == 2  # what was asked about, and once again although it was allowed twice
 
 
 @pytest.mark.parametrize("grace", ["5", "0.1"])

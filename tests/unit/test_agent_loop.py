@@ -12,6 +12,7 @@ from support.scripted_stack import Script, ScriptedStack, called, finished, piec
 from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.memory import MemoryBus
+from turnstream.steps import ApprovedCall, StepState
 from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker.agent_loop import AgentLoop, approved_by
 from turnstream_worker.event_log import EventLog
@@ -299,19 +300,30 @@ async def test_approval_is_asked_for() -> None:
     assert (len(careful.calls), len(free.calls)) == (0, 1)
 
 
+NAMED = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+REQUEST = {"type": "mcp_approval_request", "id": "mcpr_1", **NAMED}
+RESPONSE = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
+ANSWERED = {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1", "output": "1", **NAMED}
+
+
+def allowed(*tools: FakeTool, first: ApprovedCall | None = None) -> Attempts:
+    """Return the attempts at a turn that allows a call, which another turn may have begun with that before."""
+    attempts = Attempts(*tools)
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, RESPONSE])
+    if first:
+        attempts.steps.approvals["mcpr_1"] = first
+    return attempts
+
+
+def another(state: StepState | None, *, open_: bool = False) -> ApprovedCall:
+    """Return another turn's call with the same approval."""
+    items = None if state is None else [{**ANSWERED, "id": "mcp_2", "status": "completed", "error": None}]
+    return ApprovedCall("resp_0", 3, "mcp_2", state, items, open_)
+
+
 async def test_approved_call_of_a_tool_that_is_gone() -> None:
     """A call that was allowed and whose tool is not offered any more fails, and the turn goes on."""
-    attempts = Attempts()
-    request = {
-        "type": "mcp_approval_request",
-        "id": "mcpr_1",
-        "server_label": "shop",
-        "name": "gone",
-        "arguments": "{}",
-    }
-    response = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
-    attempts.turn = replace(attempts.turn, input=[*ASKED, request, response])
-    outcome = await attempts.ended(ANSWER)
+    outcome = await allowed().ended(ANSWER)
     assert outcome.output[0]["approval_request_id"] == "mcpr_1"
     assert "not there" in outcome.output[0]["error"]
 
@@ -320,13 +332,60 @@ async def test_approved_once() -> None:
     """A call that was allowed and run before is not run again by a client that sends all of it back."""
     tool = FakeTool(needs_approval=True)
     attempts = Attempts(tool)
-    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
-    request = {"type": "mcp_approval_request", "id": "mcpr_1", **named}
-    response = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
-    ran = {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1", "output": "1", **named}
-    attempts.turn = replace(attempts.turn, input=[*ASKED, request, response, ran, *ASKED])
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, RESPONSE, ANSWERED, *ASKED])
     assert kinds(await attempts.ended(ANSWER)) == ["message"]
     assert tool.calls == []
+
+
+async def test_approved_as_it_was_asked() -> None:
+    """A request that a client sends back beside the one that stands there is the same, and its call is run once."""
+    tool = FakeTool(needs_approval=True)
+    attempts = allowed(tool)
+    sent_back = {**REQUEST, "arguments": '{"a": 1}'}
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, sent_back, RESPONSE])
+    assert kinds(await attempts.ended(ANSWER)) == ["mcp_call", "message"]
+    assert [arguments for arguments, _ in tool.calls] == [{}]
+
+
+async def test_approved_elsewhere_and_ended() -> None:
+    """A call that another turn has run with the same approval is not run: the model reads what it returned there."""
+    tool = FakeTool(needs_approval=True)
+    attempts = allowed(tool, first=another("finished"))
+    outcome = await attempts.ended(ANSWER)
+    assert kinds(outcome) == ["mcp_call", "message"]
+    assert (outcome.output[0]["output"], outcome.output[0]["approval_request_id"]) == ("1", "mcpr_1")
+    assert outcome.output[0]["id"] != "mcp_2"
+    assert attempts.stack.requests[0]["messages"][-1]["content"] == "1"
+    assert tool.calls == []
+
+
+async def test_approved_elsewhere_and_running() -> None:
+    """A call that another turn runs just now is not run, even one that may be: the model is told where it runs."""
+    tool = FakeTool(needs_approval=True, on_uncertain="retry")
+    outcome = await allowed(tool, first=another("started", open_=True)).ended(ANSWER)
+    assert "resp_0" in outcome.output[0]["error"]
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize("state", ["started", "uncertain", None])
+async def test_approved_elsewhere_and_uncertain(state: StepState | None) -> None:
+    """What another turn may have run is treated as on a takeover: reported, run again under its key, or asked about."""
+    told, again, asking = [FakeTool(needs_approval=True, on_uncertain=policy) for policy in ("fail", "retry", "ask")]
+    outcome = await allowed(told, first=another(state)).ended(ANSWER)
+    assert (outcome.output[0]["status"], outcome.output[0]["error"]) == ("failed", UNKNOWN)
+    assert (await allowed(again, first=another(state)).ended(ANSWER)).output[0]["output"] == "call 1"
+    assert kinds(await allowed(asking, first=another(state)).ended()) == ["mcp_call", "mcp_approval_request"]
+    assert (told.calls, again.calls, asking.calls) == ([], [({}, "resp_0:3:mcp_2")], [])
+
+
+async def test_approved_elsewhere_while_its_worker_died() -> None:
+    """An attempt that goes on with a call which has not the approval does not run it, whatever its tool says."""
+    tool = FakeTool(needs_approval=True, on_uncertain="retry")
+    attempts = allowed(tool)
+    await attempts.dies()
+    attempts.steps.approvals["mcpr_1"] = another("finished")
+    assert (await attempts.ended(ANSWER, attempt=2)).output[0]["output"] == "1"
+    assert len(tool.calls) == 1  # by the attempt that has died
 
 
 async def test_more_is_approved_than_may_be_called() -> None:

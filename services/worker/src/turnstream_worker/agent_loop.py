@@ -15,6 +15,7 @@ from turnstream_worker.answer import Answer, Call, client_call
 from turnstream_worker.journal import Journal, finished
 from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.offer import offered
+from turnstream_worker.outcomes import incomplete, made_so_far
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.tool_runs import ToolRuns, approval_request
@@ -160,16 +161,8 @@ def approved_by(responses: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     run = {item.get("approval_request_id") for item in items if item["type"] == "mcp_call"}
     answers = [item for item in responses if item["type"] == "mcp_approval_response" and item["approve"]]
     approved = {answer["approval_request_id"] for answer in answers} - run
-    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approved]
-
-
-def incomplete(reason: str, journal: Journal, output: Output) -> Outcome:
-    """Return the end of a turn that has come to a limit."""
-    output.hold_item("incomplete")
-    made = made_so_far(journal, output)
-    return Outcome("incomplete", made, usage=journal.usage.shown(), incomplete={"reason": reason})
-
-
-def made_so_far(journal: Journal, output: Output) -> list[Item]:
-    """Return what a turn has made, in its journal and behind it."""
-    return [*journal.items, *output.items]
+    requests: dict[str, Item] = {}
+    for item in items:
+        if item["type"] == "mcp_approval_request" and item["id"] in approved:
+            requests.setdefault(item["id"], item)  # as it was asked: a client may have sent it back, too
+    return list(requests.values())

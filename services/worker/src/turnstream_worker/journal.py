@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import orjson
 
-from turnstream.steps import Step, StepKind
+from turnstream.steps import ApprovedCall, Step, StepKind
 from turnstream.turns import Item, Turn
 from turnstream_worker.usage import Usage
 
@@ -25,6 +25,9 @@ class Steps(Protocol):
 
     async def steps(self, turn: str) -> list[Step]:
         """Return a turn's steps in order."""
+
+    async def approved(self, tenant: str, request: str) -> ApprovedCall | None:
+        """Return the call that an approval has gone to."""
 
 
 class Journal:
@@ -69,6 +72,11 @@ class Journal:
     def growth(self, step: Step) -> int:
         """Return by how many bytes the journal grows with a step."""
         return _size(step) - (_size(self.steps[step.number]) if step.number < len(self.steps) else 0)
+
+    async def first(self, step: Step) -> ApprovedCall | None:
+        """Return the call that has the approval which a call was begun with, if that is another one."""
+        found = await self._store.approved(self._turn.tenant, step.approval) if step.approval else None
+        return found if found and (found.turn, found.step) != (self._turn.id, step.number) else None
 
     @property
     def items(self) -> list[Item]:

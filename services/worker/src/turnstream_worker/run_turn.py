@@ -10,9 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
-from typing import Any
-
-import orjson
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
@@ -26,14 +23,14 @@ from turnstream.errors import (
 )
 from turnstream.logs import fault, log
 from turnstream.store import Store
-from turnstream.turns import Item, Outcome, Turn, response_resource
-from turnstream_worker.agent_loop import made_so_far
+from turnstream.turns import Outcome, Turn, response_resource
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.gate import Gate
 from turnstream_worker.history import read_history
 from turnstream_worker.journal import Journal
 from turnstream_worker.log_state import LogState
+from turnstream_worker.outcomes import cancelled, failed, incomplete, tellable, too_large, untold
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 
@@ -49,7 +46,6 @@ INTERRUPTION_PAUSE = 1  # seconds until a turn that was interrupted goes on
 EXCUSE_PATIENCE = 3600  # seconds to try to tell the store that an attempt does not count
 GATE_PATIENCE = 1  # seconds that turns wait behind one that is alone, before they are given to other workers
 CLOSED_AT_ONCE = 1000  # turns
-TERMINAL_ROOM = 64 << 10  # bytes of the terminal event besides what its turn was asked and its output
 CLOSE_PATIENCE = 5  # seconds to try to close them
 
 
@@ -145,13 +141,6 @@ class TurnRunner:
         await self.store.release(turn, running.owner, patience=patience)
         await running.delivery.nak(delay)
 
-    def _is_hopeless(self, turn: Turn) -> bool:
-        """Tell whether a turn that has ended in the store cannot be brought to its log's end as it is."""
-        hopeless = turn.output is not None and turn.beginnings > 2 * self._max_attempts(turn) + 1
-        if hopeless:
-            log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
-        return hopeless
-
     @asynccontextmanager
     async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[bool]:
         """Let the last attempt at a turn be alone in this worker if one of it has died: it may have killed its worker.
@@ -179,15 +168,15 @@ class TurnRunner:
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
-        cancelled = turn.status == "cancelled"  # by its client: that is no failure, however many attempts have died
-        if turn.output is None and not cancelled and turn.beginnings > (attempts := self._max_attempts(turn)):
+        attempts = self._max_attempts(turn)
+        wanted = turn.status != "cancelled"  # or its end is no failure, however many attempts have died
+        if turn.output is None and wanted and turn.beginnings > attempts:
             message = f"The turn was begun {attempts} times and never ended."
-            journal = await Journal.open(self.store, turn)
-            turn = await self._finish(turn, _failed("max_attempts", message, journal.items, journal.usage.shown()))
+            turn = await self._finish(turn, failed("max_attempts", message, await Journal.open(self.store, turn)))
         if (turn.error or {}).get("code") == "max_attempts":
             # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
             steps = await self.store.steps(turn.id)
-            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=self._max_attempts(turn)))
+            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=attempts))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -198,8 +187,8 @@ class TurnRunner:
                 await event_log.flush()
                 return False
             turn = await self._finish(turn, outcome)
-        elif self._is_hopeless(turn):
-            turn = _untold(turn)
+        elif turn.beginnings > 2 * attempts + 1:  # it has ended, and cannot be brought to its log's end as it is
+            turn = untold(turn)
         output.announce(turn.output or [])
         with suppress(EventTooLargeError):  # what is too large to be told as whole has failed its turn, and stays open
             output.close_left_open()
@@ -218,7 +207,7 @@ class TurnRunner:
 
     async def _finish(self, turn: Turn, outcome: Outcome) -> Turn:
         """End a turn in the store, as one event can tell it, and queue the one that waited for it."""
-        ended, following = await self.store.finish(turn, _tellable(turn, outcome, self.bus.event_limit))
+        ended, following = await self.store.finish(turn, tellable(turn, outcome, self.bus.event_limit))
         if following:
             try:
                 await self.bus.enqueue(turn.tenant, following, f"{following}:released", patience=QUEUE_PATIENCE)
@@ -243,69 +232,42 @@ class TurnRunner:
         """Return how the turn ends, or None if another worker is to run it."""
         journal = await Journal.open(self.store, turn)
         try:
-            output.announce(journal.whole)
-            output.close_left_open(goes_on={item["id"] for item in journal.items})
-            output.keep_told(journal.items)
-            if turn.status == "cancelled":
-                return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
-            history = await read_history(self.store, turn, self.settings.max_history)
-            engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
-            running.engine = asyncio.create_task(engine, name="engine")
-            if running.reason:
-                running.engine.cancel()
-            return await running.engine
+            return await self._attempt(running, turn, journal, output)
         except asyncio.CancelledError:
             if running.reason is None:
                 raise
-            return _stopped(running.reason, journal, output)
+            if running.reason is StopReason.LOST:
+                raise FencedError("the lease was lost") from None
+            return cancelled(journal, output) if running.reason is StopReason.CANCELLED else None
         except TurnError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.failed", turn=turn.id, code=error.code, cause=cause)
-            output.hold_item("incomplete")
-            return _failed(error.code, error.message, made_so_far(journal, output), journal.usage.shown())
+            return failed(error.code, error.message, journal, output)
         except EventTooLargeError:
             output.hold_item("incomplete")
-            return _too_large(turn, journal.usage.shown())
+            return too_large(turn, journal.usage.shown())
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
-            message = "The turn failed inside Turnstream."
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
-            output.hold_item("incomplete")
-            return _failed("server_error", message, made_so_far(journal, output), journal.usage.shown())
+            return failed("server_error", "The turn failed inside Turnstream.", journal, output)
+
+    async def _attempt(self, running: Running, turn: Turn, journal: Journal, output: Output) -> Outcome | None:
+        """Go on behind what earlier attempts have done, unless the turn is wanted no more or overdue."""
+        output.announce(journal.whole)
+        output.close_left_open(goes_on={item["id"] for item in journal.items})
+        output.keep_told(journal.items)
+        if turn.status == "cancelled":
+            return cancelled(journal, output)
+        if self.engine.time_left(turn) <= 0:
+            return incomplete("deadline", journal, output)
+        history = await read_history(self.store, turn, self.settings.max_history)
+        engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
+        running.engine = asyncio.create_task(engine, name="engine")
+        if running.reason:
+            running.engine.cancel()
+        return await running.engine
 
 
 def _obfuscates(turn: Turn) -> bool:
     return bool(turn.request.get("stream_options", {}).get("include_obfuscation", True))
-
-
-def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | None:
-    if reason is StopReason.LOST:
-        raise FencedError("the lease was lost")
-    if reason is StopReason.HANDED_OVER:
-        return None
-    output.hold_item("incomplete")
-    return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
-
-
-def _failed(code: str, message: str, made: list[Item], usage: dict[str, Any] | None) -> Outcome:
-    return Outcome("failed", made, usage=usage, error={"code": code, "message": message})
-
-
-def _tellable(turn: Turn, outcome: Outcome, limit: int) -> Outcome:
-    """Return an outcome that one event of so many bytes can hold: a failure without output where this is too large."""
-    shown = {**response_resource(turn), "output": outcome.output}
-    return outcome if len(orjson.dumps(shown)) + TERMINAL_ROOM <= limit else _too_large(turn, outcome.usage)
-
-
-def _too_large(turn: Turn, usage: dict[str, Any] | None) -> Outcome:
-    log.error("turn.too_large", turn=turn.id)
-    message = "The turn came to more than its last event can hold. What it said is in the events before."
-    return _failed("response_too_large", message, [], usage)
-
-
-def _untold(turn: Turn) -> Turn:
-    """Return a turn that has ended as its log ends where what the turn came to cannot be told."""
-    message = "The turn has ended, and what it came to cannot be told here. Retrieve the response."
-    error = _failed("response_untold", message, [], turn.usage).error
-    return replace(turn, status="cancelled" if turn.status == "cancelled" else "failed", output=[], error=error)

@@ -10,12 +10,13 @@ import orjson
 
 from turnstream.ids import item_id
 from turnstream.logs import log
-from turnstream.steps import Step
+from turnstream.steps import ApprovedCall, Step, idempotency_key
 from turnstream.turns import Item, Turn
 from turnstream_worker.journal import UNKNOWN, Journal, finished
 from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolResult
 
+RUNNING = "The call was allowed before, and it runs just now in the response {turn}."
 SOURCES = "web_search_call.action.sources"
 ARGUMENTS_DEPTH = 64  # levels, as many as a client may send; what is nested in hundreds no library writes again
 NO_ROOM = "The call has ended, but the turn's steps have no room left for what it returned."
@@ -70,13 +71,10 @@ class ToolRuns:
     async def settle(self) -> None:
         """Deal with the calls that an earlier attempt has started and not ended, each as its tool says."""
         started = self.journal.started
-        again = [step for step in started if self._policy(step) == "retry"]
-        given_up = [step for step in started if step not in again]
-        for step in given_up:
-            log.warning("tool.uncertain", turn=self.turn.id, step=step.number, policy=self._policy(step))
-        if given_up:
-            await self._end([self._given_up(step) for step in given_up])
-        await self.run(again)
+        uncertain = [step for step in started if self._policy(step) != "retry" and not await self.journal.first(step)]
+        if uncertain:
+            await self._end([self._given_up(step) for step in uncertain])
+        await self.run([step for step in started if step not in uncertain])
 
     def _policy(self, step: Step) -> str:
         tool = self.toolbox.get(step.name or "")
@@ -84,6 +82,7 @@ class ToolRuns:
 
     def _given_up(self, step: Step) -> Step:
         """Return a step whose end is unknown: the model is told, or else a person is asked whether to run it again."""
+        log.warning("tool.uncertain", turn=self.turn.id, step=step.number, policy=self._policy(step))
         item = _item_of(step)
         items = [{**item, "status": "failed", **({"error": UNKNOWN} if item["type"] == "mcp_call" else {})}]
         if self._policy(step) == "ask" and item["type"] == "mcp_call":
@@ -92,22 +91,34 @@ class ToolRuns:
 
     async def _run(self, step: Step, room: asyncio.Semaphore) -> None:
         async with room:
-            result = await self._call(step)
-        await self._end([self._finished(step, result)])
+            first = await self.journal.first(step)
+            ended = self._ended_before(step, first) if first else None
+            if not ended:
+                key = first.key if first else idempotency_key(self.turn.id, step.number, _item_of(step)["id"])
+                ended = finished(step, [self._ended(_item_of(step), await self._call(step, key))])
+        await self._end([self._fitting(step, ended)])
 
-    def _finished(self, step: Step, result: ToolResult) -> Step:
-        """Return a step with what its call came to, as far as the turn has room for that."""
-        ended = finished(step, [self._ended(_item_of(step), result)])
-        if self.journal.size + self.journal.growth(ended) <= self.max_journal:
+    def _fitting(self, step: Step, ended: Step) -> Step:
+        """Return a step as it has ended, if the turn has room for what its call returned."""
+        if ended.state == "uncertain" or self.journal.size + self.journal.growth(ended) <= self.max_journal:
             return ended
         return finished(step, [self._ended(_item_of(step), ToolResult(NO_ROOM, failed=True))])
+
+    def _ended_before(self, step: Step, first: ApprovedCall) -> Step | None:
+        """Return the end of a step whose approval has gone to another call: that call's; None if it may be repeated."""
+        item = _item_of(step)
+        if first.state == "finished" and first.items:
+            return finished(step, [{**first.items[0], "id": item["id"]}])
+        if first.state == "started" and first.open:
+            return finished(step, [{**item, "status": "failed", "error": RUNNING.format(turn=first.turn)}])
+        return None if self._policy(step) == "retry" else self._given_up(step)
 
     async def _end(self, steps: Sequence[Step]) -> None:
         await self.journal.write(*steps)
         for step in steps:
             self.output.announce([_item_of(step)])
 
-    async def _call(self, step: Step) -> ToolResult:
+    async def _call(self, step: Step, key: str) -> ToolResult:
         tool, item = self.toolbox.get(step.name or ""), _item_of(step)
         if tool is None:
             return ToolResult("The tool is not there any more.", failed=True)
@@ -118,8 +129,7 @@ class ToolRuns:
         if arguments is None:
             message = f"The arguments are not a JSON object of at most {ARGUMENTS_DEPTH} levels."
             return ToolResult(message, failed=True)
-        # The same for every attempt at this call, so that a tool which knows it does its work once.
-        return await tool.call(arguments, f"{self.turn.id}:{step.number}:{item['id']}")
+        return await tool.call(arguments, key)
 
     def _ended(self, item: Item, result: ToolResult) -> Item:
         if result.failed:
