@@ -46,7 +46,8 @@ class Fleet:
         self.stores = {name: Reached(database) for name in (FIRST, SECOND)}
         self.heard = {name: Beats(name, SETTINGS.dead_after) for name in self.stores}
         self.reconcilers = {
-            name: Reconciler(self.bus, store, self.heard[name], SETTINGS) for name, store in self.stores.items()
+            name: Reconciler(self.bus, store, self.heard[name], SETTINGS, list[str]().append)
+            for name, store in self.stores.items()
         }
 
     async def beat(self) -> None:

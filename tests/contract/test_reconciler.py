@@ -49,7 +49,7 @@ def leading(worker_bus: Bus, store: Store) -> Leading:
         beats.notice(dead)
         for now in (0.0, 4.0, 8.0, 12.0):  # noqa: B007 - the clock reads it
             beats.hear("worker_")
-        reconciling = asyncio.create_task(Reconciler(worker_bus, store, beats, QUICKLY).run())
+        reconciling = asyncio.create_task(Reconciler(worker_bus, store, beats, QUICKLY, list[str]().append).run())
         yield
         assert not reconciling.done()
         reconciling.cancel()

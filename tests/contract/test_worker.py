@@ -86,7 +86,7 @@ async def start(bus: MemoryBus, store: Store, database: Database) -> AsyncIterat
             stack = PatientStack()
             attachments = Attachments(Fetcher(SETTINGS), AttachmentLimits(1, 1, 1))
             models = ModelCalls(stack, Sealing(b"k" * 32), SETTINGS)
-            engine = Engine(models, attachments, Toolboxes(tools, Secrets(None)), SETTINGS)
+            engine = Engine(models, attachments, Toolboxes(tools, Secrets(None), SETTINGS.max_journal), SETTINGS)
             workers.create_task(Worker(bus, store, TurnRunner(bus, store, engine, SETTINGS), SETTINGS).run(stop))
             return stack
 

@@ -1,7 +1,8 @@
 """The turn engine, with a model in memory: what it is asked, when it is asked again, and what becomes of its answer."""
 
+import asyncio
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -31,6 +32,7 @@ ANSWER: Script = [said("hi"), finished(), used(5, 1)]
 THRESHOLD = 1000  # tokens
 COMPACT: dict[str, Any] = {"context_management": [{"type": "compaction", "compact_threshold": THRESHOLD}]}
 LONG = "x" * THRESHOLD * BYTES_A_TOKEN  # may have more tokens than that
+DEADLINE = 20  # seconds; longer than the test takes
 SEALED: dict[str, Any] = {"include": ["reasoning.encrypted_content"]}
 
 
@@ -50,6 +52,15 @@ class Shouted:
         marks = ["*" if place in earlier else "" for place in range(len(items))]
         texts = [item["content"][0]["text"].upper() for item in items]
         return [message(item["role"], text + mark) for item, text, mark in zip(items, texts, marks, strict=True)]
+
+
+class Waiting:
+    """Attachments that never come."""
+
+    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:  # noqa: ARG002 - of any items
+        """Wait."""
+        await asyncio.Event().wait()
+        return items
 
 
 class NoTools:
@@ -494,3 +505,15 @@ async def test_compacted_conversation_can_be_gone_on_with() -> None:
     again, _ = await engine(stack).compact(turn([*items, message("user", "and?")]), [])
     assert read(stack) == ["question 0", "hello", f"{SUMMARY}We met.", "and?", COMPACTION]
     assert [item["type"] for item in again] == ["message"] * 3 + ["compaction"]
+
+
+async def test_deadline_is_not_begun_again() -> None:
+    """A turn's time runs from its acceptance in each attempt: what earlier ones have taken is not given back."""
+    accepted = datetime.now(UTC) - timedelta(seconds=DEADLINE)
+    asking = replace(turn(deadline=DEADLINE), attempt=2, created_at=accepted)
+    output = Output(asking.id, EventLog(MemoryBus(), asking, unchallenged), LogState())
+    journal = Journal(KeptSteps(), asking)
+    async with asyncio.timeout(DEADLINE / 2):
+        outcome = await engine(ScriptedStack(), Waiting()).run(asking, [], output, journal, lambda: False)
+    assert outcome is not None
+    assert (outcome.status, outcome.incomplete) == ("incomplete", {"reason": "deadline"})

@@ -87,7 +87,7 @@ async def test_batches_are_bounded() -> None:
     """A batch is closed once it is large, so that what is in flight together fits a message."""
     bus = MemoryBus()
     log = EventLog(bus, a_turn(), unchallenged)
-    add(log, 10, delta="x" * (BATCH_BYTES // 2))
+    add(log, 10, delta="x" * (BATCH_BYTES // 2 - 100))
     await flush(log)
     assert await sizes(bus) == [2] * 5
     assert await numbers(bus) == list(range(10))
@@ -176,12 +176,28 @@ async def test_bus_away_for_too_long() -> None:
 
 
 async def test_too_large_event() -> None:
-    """An event that no message can hold is the writer's error, and not a silent loss."""
+    """An event that no message can hold is the writer's error, and the log goes on without it."""
     bus = MemoryBus()
     log = EventLog(bus, a_turn(), unchallenged)
-    add(log, 1, delta="x" * MAX_PAYLOAD)
+    add(log, 1)
     with pytest.raises(EventTooLargeError):
-        await flush(log)
+        add(log, 1, delta="x" * MAX_PAYLOAD)
+    log.end("response.failed", response="x")
+    await flush(log)
+    assert await numbers(bus) == [0, 1]
+    *_, last = await events_of(bus)
+    assert last["log"]["count"] == 1
+
+
+async def test_large_event_behind_small_ones() -> None:
+    """An event that fills a message is sent alone, whatever waits with it."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn(), unchallenged)
+    add(log, 3)
+    add(log, 1, delta="x" * (bus.event_limit - 100))
+    add(log, 1)
+    await flush(log)
+    assert await sizes(bus) == [3, 1, 1]
 
 
 async def test_fault_is_no_silent_loss(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,13 @@ def test_custom_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("search", [{}, {"action": {"type": "open_page"}}, {"results": []}])
+def test_search_without_a_query(search: Item) -> None:
+    """A search that does not say what it looked for, as Llama Stack's do not, is nothing to the model."""
+    past = {"type": "web_search_call", "id": "ws_1", "status": "completed", **search}
+    assert messages(said("user", "hi"), past) == messages(said("user", "hi"))
+
+
 def test_output_in_parts() -> None:
     """A function's output in parts is one text."""
     parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
@@ -214,6 +221,7 @@ def test_sealed_reasoning() -> None:
 @pytest.mark.parametrize(
     "sealed",
     [None, "gAAAAAB-of-another-vendor", SEALING.seal("other", "hm"), Sealing(b"x" * 32).seal("default", "hm")],
+    ids=["none", "another vendor's", "another tenant's", "another key's"],
 )
 def test_reasoning_that_cannot_be_read(sealed: str | None) -> None:
     """Reasoning that is not ours, or not this tenant's, is left out: the answer is there without it."""
@@ -240,7 +248,9 @@ def test_compaction() -> None:
     ]
 
 
-@pytest.mark.parametrize("sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")])
+@pytest.mark.parametrize(
+    "sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")], ids=["empty", "rubbish", "another tenant's"]
+)
 def test_compaction_that_cannot_be_read(sealed: str) -> None:
     """A turn does not go on without what came before it: a compaction that is not the tenant's own is refused."""
     with pytest.raises(TurnError) as refused:

@@ -15,6 +15,8 @@
     │   ├── FencedError          a later attempt owns the turn
     │   ├── BusyError            too many turns of a conversation have not ended
     │   ├── KeyTakenError        an idempotency key came with another body before
+    │   ├── ConversationGoneError  the conversation that a turn goes on from was deleted
+    │   ├── PreviousGoneError    a turn that another one follows was deleted
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   │   └── EventsLostError      and what it holds does not go on where its reader is
@@ -156,6 +158,14 @@ class BusyError(TerminalError):
 
 class KeyTakenError(TerminalError):
     """An idempotency key came with another body before."""
+
+
+class ConversationGoneError(TerminalError):
+    """The conversation that a turn goes on in, or goes on from, was deleted."""
+
+
+class PreviousGoneError(TerminalError):
+    """A turn that another one follows, directly or through others, was deleted."""
 
 
 class HistoryTooLongError(TerminalError):

@@ -109,9 +109,14 @@ class MemoryBus(Bus):
         self._deliveries.append(delivery)
         return delivery
 
+    @property
+    def event_limit(self) -> int:
+        """Bytes that an event may have, alone in its batch."""
+        return MAX_PAYLOAD - HEADER_ROOM
+
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:  # noqa: ARG002
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
-        if len(batch.payload()) + HEADER_ROOM > MAX_PAYLOAD:
+        if len(batch.payload()) > self.event_limit:
             raise EventTooLargeError(f"a batch of {len(batch.payload())} bytes is larger than a message may be")
         await self.request()
         log = self._logs[subject]

@@ -10,11 +10,12 @@ import orjson
 
 from turnstream.ids import item_id
 from turnstream.turns import Item, Outcome, Turn
-from turnstream_worker.agent_loop import AgentLoop, approved_by, incomplete
+from turnstream_worker.agent_loop import AgentLoop, approved_by
 from turnstream_worker.attachments import Attachments
 from turnstream_worker.journal import Journal, finished
 from turnstream_worker.messages import OUTPUTS
 from turnstream_worker.model_calls import ModelCalls
+from turnstream_worker.outcomes import incomplete
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.toolboxes import Toolboxes
@@ -42,7 +43,6 @@ class Engine:
         """
         try:
             async with asyncio.timeout(self.time_left(turn)) as clock:
-                await asyncio.sleep(0)  # one that is overdue begins nothing
                 items = await self._compacted(turn, await self._read(turn, history), output, journal)
                 toolbox = await self.toolboxes.open(turn, [*history, *turn.input], output, journal)
                 loop = AgentLoop(turn, items, toolbox, self.models, journal, output, leaving, self.settings)

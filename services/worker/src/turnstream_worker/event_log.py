@@ -14,14 +14,14 @@ from typing import Any, Self
 from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.digest import LogDigest
-from turnstream.errors import FencedError
+from turnstream.errors import EventTooLargeError, FencedError
 from turnstream.events import Batch, encode
 from turnstream.logs import log
 from turnstream.turns import Turn
 from turnstream_worker.kept_batches import KeptBatches
 from turnstream_worker.log_state import LogState
 
-BATCH_BYTES = 256 << 10  # a batch is closed once it has reached this
+BATCH_BYTES = 256 << 10  # that a batch of more than one event may have
 WAITING_BYTES = 1 << 20  # a writer waits for the bus once so much is waiting
 LOSSES = 10  # times that a log may be found lost while one batch is stored
 
@@ -77,10 +77,15 @@ class EventLog:
                 return cls(bus, turn, check_claim, sequence=sequence, digest=state.digest), state
 
     def append(self, kind: str, **fields: Any) -> None:
-        """Add an event; it is sent as soon as the batch before it is stored."""
+        """Add an event; it is sent as soon as the batch before it is stored.
+
+        Raises EventTooLargeError for one that no message can hold: the log goes on without it.
+        """
         if self._error:
             raise self._error
         line = encode(kind, self._digest.count, fields)
+        if len(line) > self._bus.event_limit:
+            raise EventTooLargeError(f"an event of {len(line)} bytes is larger than a message may be")
         self._digest.add(line)
         self._lines.append(line)
         self._waiting += len(line)
@@ -136,11 +141,11 @@ class EventLog:
     def _next_batch(self) -> Batch:
         first = self._digest.count - len(self._lines)
         size = count = 0
-        while count < len(self._lines) and size < BATCH_BYTES:
-            size += len(self._lines[count])
+        while count < len(self._lines) and (not count or size + len(self._lines[count]) < BATCH_BYTES):
+            size += len(self._lines[count]) + 1  # with its line break
             count += 1
         lines, self._lines = self._lines[:count], self._lines[count:]
-        self._waiting -= size
+        self._waiting -= sum(map(len, lines))
         return Batch(self._attempt, first, lines)
 
 

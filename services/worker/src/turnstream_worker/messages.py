@@ -49,7 +49,7 @@ class Reader:
                     _add_message(item, messages)
                 case "reasoning" if place > asked_at:
                     if thought := self._thought(item):
-                        messages.append({"role": "assistant", "content": None, "reasoning_content": thought})
+                        _add_thought(thought, messages)
                 case "function_call" | "custom_tool_call":
                     calls.add(item["call_id"])
                     _caller(messages).setdefault("tool_calls", []).append(_tool_call(item))
@@ -84,7 +84,7 @@ def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]
             name, arguments, returned = item["name"], item["arguments"], _returned(item)
         case "mcp_approval_request":
             name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
-        case "web_search_call" if item["action"].get("query") is not None:
+        case "web_search_call" if item.get("action", {}).get("query") is not None:
             name, returned = "web_search", _found(item)
             arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
         case _:
@@ -117,6 +117,14 @@ def _found(item: Item) -> str:
     if item.get("error"):
         return str(item["error"])
     return orjson.dumps(item.get("results") or []).decode()
+
+
+def _add_thought(thought: str, messages: list[Message]) -> None:
+    """Add reasoning before what it led to; there is some that led to nothing, of an attempt that died behind it."""
+    if messages and messages[-1].keys() == {"role", "content", "reasoning_content"} and messages[-1]["content"] is None:
+        messages[-1]["reasoning_content"] += f"\n\n{thought}"
+    else:
+        messages.append({"role": "assistant", "content": None, "reasoning_content": thought})
 
 
 def _add_message(item: Item, messages: list[Message]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from itertools import batched
 
 from turnstream import subjects
@@ -22,11 +23,14 @@ STORE_PATIENCE = 5  # seconds to wait for the store, before another worker had b
 class Reconciler:
     """Looks after turns as long as its worker leads. Should another believe that it leads as well, no harm is done."""
 
-    def __init__(self, bus: Bus, store: Store, beats: Beats, settings: WorkerSettings) -> None:
+    def __init__(
+        self, bus: Bus, store: Store, beats: Beats, settings: WorkerSettings, end: Callable[[str], None]
+    ) -> None:
         self._bus = bus
         self._store = store
         self._beats = beats
         self._settings = settings
+        self._end = end  # brings a turn to its end that is not to be run
         self._next_sweep = 0.0  # by the monotonic clock
         self.blind = False  # whether the store did not answer; its worker's beats say so, and another leads
 
@@ -66,9 +70,14 @@ class Reconciler:
         log.warning("worker.dead", workers=dead, turns=turns)
 
     async def _sweep(self) -> None:
-        """Queue turns that are lost. A queue is in order: what it has not reached yet is not lost, however long ago."""
+        """Queue turns that are lost. A queue is in order: what it has not reached yet is not lost, however long ago.
+
+        Those whose time is over need not wait for their place in it, nor for room in a worker.
+        """
         self._next_sweep = time.monotonic() + self._settings.sweep
         self._beats.notice(await self._store.owners(patience=STORE_PATIENCE))
+        for turn in await self._store.overdue(self._settings.deadline, BATCH, patience=STORE_PATIENCE):
+            self._end(turn)
         waited = await self._bus.waited(subjects.INTERACTIVE)
         after = self._settings.lost_after + (waited or 0)
         lost = await self._store.lost(after, BATCH, patience=STORE_PATIENCE)

@@ -13,17 +13,24 @@ from functools import partial
 
 from turnstream.bus import Bus, Delivery
 from turnstream.dead_letter import DeadLetter
-from turnstream.errors import BusUnavailableError, FencedError, RetryableError, TurnError, TurnstreamError
+from turnstream.errors import (
+    BusUnavailableError,
+    EventTooLargeError,
+    FencedError,
+    RetryableError,
+    TurnError,
+    TurnstreamError,
+)
 from turnstream.logs import fault, log
 from turnstream.store import Store
 from turnstream.turns import Outcome, Turn, response_resource
-from turnstream_worker.agent_loop import made_so_far
 from turnstream_worker.engine import Engine
 from turnstream_worker.event_log import EventLog
 from turnstream_worker.gate import Gate
 from turnstream_worker.history import read_history
 from turnstream_worker.journal import Journal
 from turnstream_worker.log_state import LogState
+from turnstream_worker.outcomes import cancelled, failed, incomplete, tellable, too_large, untold
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 
@@ -119,7 +126,7 @@ class TurnRunner:
             await running.delivery.ack()
             return
         async with self._surroundings(running, turn) as here:
-            ended = here and (self._is_hopeless(turn) or await self._end(running, turn))
+            ended = here and await self._end(running, turn)
         if ended:
             if not turn.stored:
                 await self.store.forget(turn)
@@ -133,13 +140,6 @@ class TurnRunner:
     ) -> None:
         await self.store.release(turn, running.owner, patience=patience)
         await running.delivery.nak(delay)
-
-    def _is_hopeless(self, turn: Turn) -> bool:
-        """Tell whether a turn that has failed in the store could not be brought to its log's end either."""
-        hopeless = turn.output is not None and turn.beginnings > 2 * self._max_attempts(turn) + 1
-        if hopeless:
-            log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
-        return hopeless
 
     @asynccontextmanager
     async def _surroundings(self, running: Running, turn: Turn) -> AsyncIterator[bool]:
@@ -168,15 +168,15 @@ class TurnRunner:
     async def _end(self, running: Running, turn: Turn) -> bool:
         """Bring a claimed turn to its end, in the store first and then in its log; return False to hand it over."""
         started = time.monotonic()
-        cancelled = turn.status == "cancelled"  # by its client: that is no failure, however many attempts have died
-        if turn.output is None and not cancelled and turn.beginnings > (attempts := self._max_attempts(turn)):
+        attempts = self._max_attempts(turn)
+        wanted = turn.status != "cancelled"  # or its end is no failure, however many attempts have died
+        if turn.output is None and wanted and turn.beginnings > attempts:
             message = f"The turn was begun {attempts} times and never ended."
-            journal = await Journal.open(self.store, turn)
-            turn = await self._finish(turn, _failed("max_attempts", message, journal))
+            turn = await self._finish(turn, failed("max_attempts", message, await Journal.open(self.store, turn)))
         if (turn.error or {}).get("code") == "max_attempts":
             # Here, so that a worker that dies between the turn's end and its letter has the next delivery file it.
             steps = await self.store.steps(turn.id)
-            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=self._max_attempts(turn)))
+            await self.bus.dead_letters.file(DeadLetter.about(turn, steps, attempts=attempts))
         event_log, state = await self._open_log(turn)
         if state.ended:
             return True
@@ -187,8 +187,11 @@ class TurnRunner:
                 await event_log.flush()
                 return False
             turn = await self._finish(turn, outcome)
+        elif turn.beginnings > 2 * attempts + 1:  # it has ended, and cannot be brought to its log's end as it is
+            turn = untold(turn)
         output.announce(turn.output or [])
-        output.close_left_open()
+        with suppress(EventTooLargeError):  # what is too large to be told as whole has failed its turn, and stays open
+            output.close_left_open()
         event_log.end(TERMINAL_EVENTS[turn.status], response=response_resource(turn))
         await event_log.flush()
         log.info(
@@ -203,8 +206,8 @@ class TurnRunner:
         return True
 
     async def _finish(self, turn: Turn, outcome: Outcome) -> Turn:
-        """End a turn in the store, and queue the one that waited for it."""
-        ended, following = await self.store.finish(turn, outcome)
+        """End a turn in the store, as one event can tell it, and queue the one that waited for it."""
+        ended, following = await self.store.finish(turn, tellable(turn, outcome, self.bus.event_limit))
         if following:
             try:
                 await self.bus.enqueue(turn.tenant, following, f"{following}:released", patience=QUEUE_PATIENCE)
@@ -219,7 +222,8 @@ class TurnRunner:
         else:
             event_log, state = await EventLog.take_over(self.bus, turn, check_claim)
         if state.next == 0:
-            beginning = response_resource(replace(turn, status="running", completed_at=None))
+            running = replace(turn, status="running", output=None, usage=None, error=None, incomplete=None)
+            beginning = response_resource(replace(running, completed_at=None))
             event_log.append("response.created", response=beginning)
             event_log.append("response.in_progress", response=beginning)
         return event_log, state
@@ -227,47 +231,43 @@ class TurnRunner:
     async def _outcome(self, running: Running, turn: Turn, output: Output) -> Outcome | None:
         """Return how the turn ends, or None if another worker is to run it."""
         journal = await Journal.open(self.store, turn)
-        output.announce(journal.whole)
-        output.close_left_open(goes_on={item["id"] for item in journal.items})
-        if turn.status == "cancelled":
-            return Outcome("cancelled", journal.items, usage=journal.usage.shown())
         try:
-            history = await read_history(self.store, turn, self.settings.max_history)
-            engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
-            running.engine = asyncio.create_task(engine, name="engine")
-            if running.reason:
-                running.engine.cancel()
-            return await running.engine
+            return await self._attempt(running, turn, journal, output)
         except asyncio.CancelledError:
             if running.reason is None:
                 raise
-            return _stopped(running.reason, journal, output)
+            if running.reason is StopReason.LOST:
+                raise FencedError("the lease was lost") from None
+            return cancelled(journal, output) if running.reason is StopReason.CANCELLED else None
         except TurnError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else None
             log.warning("turn.failed", turn=turn.id, code=error.code, cause=cause)
+            return failed(error.code, error.message, journal, output)
+        except EventTooLargeError:
             output.hold_item("incomplete")
-            return _failed(error.code, error.message, journal, output)
+            return too_large(turn, journal.usage.shown())
         except TurnstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must end, and visibly
             log.error("turn.engine_failed", turn=turn.id, **fault(error))
-            output.hold_item("incomplete")
-            return _failed("server_error", "The turn failed inside Turnstream.", journal, output)
+            return failed("server_error", "The turn failed inside Turnstream.", journal, output)
+
+    async def _attempt(self, running: Running, turn: Turn, journal: Journal, output: Output) -> Outcome | None:
+        """Go on behind what earlier attempts have done, unless the turn is wanted no more or overdue."""
+        output.announce(journal.whole)
+        output.close_left_open(goes_on={item["id"] for item in journal.items})
+        output.keep_told(journal.items)
+        if turn.status == "cancelled":
+            return cancelled(journal, output)
+        if self.engine.time_left(turn) <= 0:
+            return incomplete("deadline", journal, output)
+        history = await read_history(self.store, turn, self.settings.max_history)
+        engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
+        running.engine = asyncio.create_task(engine, name="engine")
+        if running.reason:
+            running.engine.cancel()
+        return await running.engine
 
 
 def _obfuscates(turn: Turn) -> bool:
     return bool(turn.request.get("stream_options", {}).get("include_obfuscation", True))
-
-
-def _stopped(reason: StopReason, journal: Journal, output: Output) -> Outcome | None:
-    if reason is StopReason.LOST:
-        raise FencedError("the lease was lost")
-    if reason is StopReason.HANDED_OVER:
-        return None
-    output.hold_item("incomplete")
-    return Outcome("cancelled", made_so_far(journal, output), usage=journal.usage.shown())
-
-
-def _failed(code: str, message: str, journal: Journal, output: Output | None = None) -> Outcome:
-    made = made_so_far(journal, output) if output else journal.items
-    return Outcome("failed", made, usage=journal.usage.shown(), error={"code": code, "message": message})

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from turnstream import subjects
-from turnstream.bus import Bus, WorkQueue
+from turnstream.bus import Bus, NoDelivery, WorkQueue
 from turnstream.errors import BusUnavailableError, StoreUnavailableError
 from turnstream.ids import new_id
 from turnstream.logs import log
@@ -28,7 +28,7 @@ class Worker:
         self._settings = settings
         self._id = new_id("worker_")
         self._beats = Beats(self._id, settings.dead_after)
-        self._reconciler = Reconciler(bus, store, self._beats, settings)
+        self._reconciler = Reconciler(bus, store, self._beats, settings, self._end)
         self._running: dict[asyncio.Task[None], Running] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,6 +77,13 @@ class Worker:
             await self._runner.run(running)
         finally:
             queue.release()
+
+    def _end(self, turn: str) -> None:
+        """Bring a turn to its end beside those that there is room for: nothing of it is run, and no message settled."""
+        running = Running(NoDelivery(), turn, f"{self._id}//{turn}")  # an owner of its own, with no receipt
+        task = asyncio.create_task(self._runner.run(running), name="turn")
+        self._running[task] = running
+        task.add_done_callback(self._running.pop)
 
     async def _beat(self) -> None:
         """Let the other workers know, and this one, that it lives and can be heard."""

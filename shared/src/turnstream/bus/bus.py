@@ -112,6 +112,11 @@ class Bus:
 
     # The log of a turn
 
+    @property
+    def event_limit(self) -> int:
+        """Bytes that an event may have, alone in its batch."""
+        return self._connection.client.max_payload - HEADER_ROOM
+
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:
         """Store a batch behind stream sequence `expected` of its log (0: an empty log); return its sequence.
 
@@ -121,7 +126,7 @@ class Bus:
         again; refused, it is told from a successor's by its header. Raises FencedError if another writer has gone on.
         """
         payload = batch.payload()
-        if len(payload) + HEADER_ROOM > self._connection.client.max_payload:
+        if len(payload) > self.event_limit:
             raise EventTooLargeError(f"a batch of {len(payload)} bytes is larger than a message may be")
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), BATCH_HEADER: batch.header()}
         if age is not None:

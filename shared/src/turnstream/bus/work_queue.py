@@ -63,6 +63,22 @@ class Delivery:
             raise BusUnavailableError("the server could not be told that the work goes on") from error
 
 
+class NoDelivery(Delivery):
+    """What stands for the delivery of work that no message is about: there is nothing to settle."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def ack(self) -> None:
+        """Do nothing."""
+
+    async def nak(self, delay: float) -> None:
+        """Do nothing."""
+
+    async def in_progress(self) -> None:
+        """Do nothing."""
+
+
 class WorkQueue:
     """Deliveries of one consumer, never more at a time than `capacity`; each is given back by `release`."""
 
