@@ -174,6 +174,18 @@ async def test_overdue_while_it_is_alone(bus: MemoryBus, store: Store, start: St
     assert [turn.status for turn in await ended(store, await accept(bus, store))] == ["completed"]
 
 
+async def test_overdue_behind_one_that_is_alone(bus: MemoryBus, store: Store, start: Start) -> None:
+    """A turn whose time is over need not wait for one that is alone: it ends, and nothing of it is run."""
+    model = start()
+    alone = await accept(bus, store, deaths=1, max_attempts=2)
+    await until(lambda: model.under_way == 1)
+    [overdue] = await ended(store, await accept(bus, store, deadline=1))
+    assert (overdue.status, overdue.incomplete) == ("incomplete", {"reason": "deadline"})
+    assert len(model.requests) == 1
+    model.tell()
+    assert [turn.status for turn in await ended(store, alone)] == ["completed"]
+
+
 # Turns that are interrupted
 
 

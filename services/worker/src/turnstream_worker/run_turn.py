@@ -6,7 +6,7 @@ Whatever breaks in between, the message comes again, and the next attempt goes o
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
@@ -65,6 +65,7 @@ class Running:
     turn: str
     owner: str  # the worker and the delivery's receipt, with a slash between
     claimed: Turn | None = None  # the turn as it was claimed
+    overdue: bool = False  # whether it is only to be ended, and nothing of it run
     leaving: bool = False  # whether it is to go on in another worker at the end of its step
     reason: StopReason | None = None
     engine: asyncio.Task[Outcome | None] | asyncio.Task[bool] | None = None  # or by which it waits to be alone before
@@ -96,7 +97,7 @@ class TurnRunner:
     async def run(self, running: Running) -> None:
         """Run a turn from its delivery until it is settled; raise nothing that another delivery mends."""
         try:
-            async with self.gate.beside(GATE_PATIENCE) as inside:
+            async with nullcontext(enter_result=True) if running.overdue else self.gate.beside(GATE_PATIENCE) as inside:
                 await (self._settle(running) if inside else running.delivery.nak(0))
         except FencedError:
             log.info("turn.lost", turn=running.turn)
@@ -148,19 +149,22 @@ class TurnRunner:
         So it takes no other turn with it. Nor does another take it: as long as it waits, its attempt does not count.
         Yields whether it is to run here, and not elsewhere, since another one is alone here.
         """
-        runs = turn.output is None and turn.status != "cancelled"
-        if not (runs and 1 < turn.beginnings == self._max_attempts(turn)):
+        last = turn.output is None and 1 < turn.beginnings == self._max_attempts(turn)
+        if not last or turn.status == "cancelled" or self._is_overdue(running, turn):
             yield True
             return
         await self.store.excuse(turn, running.owner, excused=True)
         async with self.gate.alone(GATE_PATIENCE) as waiting:
             running.engine = waiting
             # No longer than its deadline: then it only ends. Nor if it is stopped.
-            await asyncio.wait([waiting], timeout=max(0, self.engine.time_left(turn)))
+            await asyncio.wait([waiting], timeout=self.engine.time_left(turn))
             here = not waiting.done() or waiting.cancelled() or waiting.result()
             if here:
                 await self.store.excuse(turn, running.owner, excused=False)
             yield here
+
+    def _is_overdue(self, running: Running, turn: Turn) -> bool:
+        return running.overdue or self.engine.time_left(turn) <= 0
 
     def _max_attempts(self, turn: Turn) -> int:
         return turn.request.get("max_attempts") or self.settings.max_attempts
@@ -259,7 +263,7 @@ class TurnRunner:
         output.keep_told(journal.items)
         if turn.status == "cancelled":
             return cancelled(journal, output)
-        if self.engine.time_left(turn) <= 0:
+        if self._is_overdue(running, turn):
             return incomplete("deadline", journal, output)
         history = await read_history(self.store, turn, self.settings.max_history)
         engine = self.engine.run(turn, history, output, journal, lambda: running.leaving)
