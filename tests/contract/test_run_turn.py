@@ -26,6 +26,10 @@ class Wordy:
     def __init__(self, *, streams: bool) -> None:
         self.streams = streams
 
+    def time_left(self, _: Turn) -> float:
+        """Return plenty."""
+        return 60
+
     async def run(self, turn: Turn, history: list[Item], output: Output, *_: object) -> Outcome:  # noqa: ARG002 - as any engine
         """Say it."""
         if self.streams:

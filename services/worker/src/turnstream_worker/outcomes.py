@@ -36,7 +36,7 @@ def failed(code: str, message: str, journal: Journal, output: Output | None = No
     if output:
         output.hold_item("incomplete")
     made = made_so_far(journal, output) if output else journal.items
-    return Outcome("failed", made, usage=journal.usage.shown(), error={"code": code, "message": message})
+    return Outcome("failed", made, usage=journal.usage.shown(), error=_error(code, message))
 
 
 def tellable(turn: Turn, outcome: Outcome, limit: int) -> Outcome:
@@ -49,12 +49,16 @@ def too_large(turn: Turn, usage: dict[str, Any] | None) -> Outcome:
     """Return the end of a turn whose output no event can hold."""
     log.error("turn.too_large", turn=turn.id)
     message = "The turn came to more than its last event can hold. What it said is in the events before."
-    return Outcome("failed", [], usage=usage, error={"code": "response_too_large", "message": message})
+    return Outcome("failed", [], usage=usage, error=_error("response_too_large", message))
 
 
 def untold(turn: Turn) -> Turn:
     """Return a turn that has ended as its log ends where what the turn came to cannot be told."""
     log.error("turn.given_up", turn=turn.id, attempt=turn.attempt)
     message = "The turn has ended, and what it came to cannot be told here. Retrieve the response."
-    error = {"code": "response_untold", "message": message}
+    error = _error("response_untold", message)
     return replace(turn, status="cancelled" if turn.status == "cancelled" else "failed", output=[], error=error)
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message}
