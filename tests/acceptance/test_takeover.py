@@ -256,9 +256,9 @@ async def test_killed_before_last_attempts(fleet: Deployment) -> None:
 
     async def kill_and_replace(_: list[Reading]) -> None:
         nonlocal killed_at
-        await asyncio.gather(*(patient_worker(fleet) for _ in range(2)))
         await doomed.kill()
         killed_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(patient_worker(fleet) for _ in range(2)))
 
     readings = await while_reading(url, kill_and_replace, max_attempts=2)
     assert_whole(*(reading.transcript for reading in readings))
