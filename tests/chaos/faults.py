@@ -16,7 +16,6 @@ from support.nats_cluster import Clustered, NatsCluster
 
 from chaos.fleet import Fleet
 from chaos.network import Proxy
-from chaos.recovery import Kill
 from turnstream.subjects import EVENTS, TURNS
 from turnstream_local.child import Child
 
@@ -54,30 +53,31 @@ class Faults:
     fleet: Fleet
     rng: Random
     pace: Pace
-    kills: list[Kill] = field(default_factory=list)
+    kills: list[float] = field(default_factory=list)  # of workers, alone, in seconds of the monotonic clock
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     wiped: bool = False  # whether NATS has lost all that it held
 
     async def run(self) -> None:
         """Break and heal, with a rest in between; return when all is healed."""
         deck: list[Fault] = []
-        while not await self._rest():
+        timed = False
+        while not await self._rest(long=timed):
             deck = deck or self._shuffled()
             chosen = [deck.pop()]
             others = [fault for fault in deck if fault.target != chosen[0].target]
             if others and self.rng.random() < TWO_AT_ONCE:
                 chosen.append(others[-1])
                 deck.remove(others[-1])
-            begun = monotonic()
+            if timed := chosen[0].timed and len(chosen) == 1:
+                self.kills.append(monotonic())
             self.fleet.note(" and ".join(f"{fault.name} {fault.target}" for fault in chosen))
             await asyncio.gather(*(fault.run() for fault in chosen))
-            if chosen[0].timed and len(chosen) == 1:
-                self.kills.append(Kill(begun, until=monotonic() + self.pace.between[1]))
 
-    async def _rest(self) -> bool:
+    async def _rest(self, *, long: bool) -> bool:
         """Let everything recover for a while, or until the stop; return whether it has come."""
+        shortest, longest = self.pace.between
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.rng.uniform(*self.pace.between)):
+            async with asyncio.timeout(longest if long else self.rng.uniform(shortest, longest)):
                 return await self.stop.wait()
         return False
 

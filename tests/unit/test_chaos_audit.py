@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from chaos.audit import audit
 from chaos.record import Posted, Reading, Record, Talk
-from chaos.recovery import Kill, percentile, recoveries
+from chaos.recovery import percentile, recoveries
 from support.reader import Event
 
 TURN, MESSAGE = "resp_1", "msg_1"
@@ -234,13 +234,13 @@ def test_recovery() -> None:
     reading = Reading(its_events(), arrivals=[10.0] * 6 + [12.5] * 4, attached=True)
     reading.events[8]["item"]["status"] = "incomplete"
     posted = Posted("k", {}, readings=[reading])
-    assert recoveries([posted], [Kill(10.5, until=20), Kill(30, until=40)]) == [2.0]
+    assert recoveries([posted], [10.5, 30]) == [2.0]
 
 
 def test_undisturbed() -> None:
     """A turn that went on all the time was another worker's, and counts for nothing."""
     reading = Reading(its_events(), arrivals=[10.0 + place / 2 for place in range(10)], attached=True)
-    assert recoveries([Posted("k", {}, readings=[reading])], [Kill(11, until=20)]) == []
+    assert recoveries([Posted("k", {}, readings=[reading])], [11]) == []
 
 
 def test_percentile() -> None:
@@ -248,3 +248,10 @@ def test_percentile() -> None:
     assert percentile([float(number) for number in range(1, 21)]) == 19
     assert percentile([3.0]) == 3
     assert percentile([]) is None
+
+
+def test_slow_recovery() -> None:
+    """A turn that stood still until long after its worker's kill counts with all of that time, and once."""
+    reading = Reading(its_events(), arrivals=[10.0] * 6 + [40.0] * 4, attached=True)
+    reading.events[8]["item"]["status"] = "incomplete"
+    assert recoveries([Posted("k", {}, readings=[reading])], [10.5, 20]) == [29.5]
