@@ -16,6 +16,7 @@ from support.nats_cluster import Clustered, NatsCluster
 
 from chaos.fleet import Fleet
 from chaos.network import Proxy
+from chaos.record import Broken, Record
 from turnstream.subjects import EVENTS, TURNS
 from turnstream_local.child import Child
 
@@ -53,9 +54,8 @@ class Faults:
     fleet: Fleet
     rng: Random
     pace: Pace
-    kills: list[float] = field(default_factory=list)  # of workers, alone, in seconds of the monotonic clock
+    record: Record  # where it writes down what it has broken
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    wiped: bool = False  # whether NATS has lost all that it held
 
     async def run(self) -> None:
         """Break and heal, with a rest in between; return when all is healed."""
@@ -69,9 +69,16 @@ class Faults:
                 chosen.append(others[-1])
                 deck.remove(others[-1])
             if timed := chosen[0].timed and len(chosen) == 1:
-                self.kills.append(monotonic())
+                self.record.kills.append(monotonic())
             self.fleet.note(" and ".join(f"{fault.name} {fault.target}" for fault in chosen))
-            await asyncio.gather(*(fault.run() for fault in chosen))
+            await asyncio.gather(*map(self._break, chosen))
+
+    async def _break(self, fault: Fault) -> None:
+        begun = monotonic()
+        try:
+            await fault.run()
+        finally:
+            self.record.broken.append(Broken(fault.target, fault.name, begun, monotonic()))
 
     async def _rest(self, *, long: bool) -> bool:
         """Let everything recover for a while, or until the stop; return whether it has come."""
@@ -107,10 +114,9 @@ class Faults:
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
             ]
         self.rng.shuffle(menu)
-        if self.pace.wipes and not self.wiped and not isinstance(infrastructure, Clustered):
-            menu.insert(
-                -self.rng.randint(1, 4), Fault("nats", "wipe", self._wipe)
-            )  # once, and soon: they are dealt from the end
+        if self.pace.wipes and not self.record.wiped:
+            # Once, and soon: they are dealt from the end.
+            menu.insert(-self.rng.randint(1, 4), Fault("nats", "wipe", infrastructure.wipe))
         return menu
 
     # Workers and gateways, which their keepers start again
@@ -167,10 +173,6 @@ class Faults:
             await fault.run()
 
         return Fault("nats", f"break the leader of {stream} in", run)
-
-    async def _wipe(self) -> None:
-        self.wiped = True
-        await self.fleet.infrastructure.wipe()
 
     # The network of one worker
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from support.deployment import Deployment, Gateway, deployed
 from support.infrastructure import Infrastructure
-from support.tool_turns import ALLOWED, ToolServer
+from support.tool_turns import ALLOWED, ToolServer, calling
 
+from chaos.callers import AT_ONCE, PARALLEL
 from chaos.network import Proxy, nats_proxy, postgres_proxy, through
 from turnstream_local.child import Child, exit_text
 from turnstream_local.errors import ChildFailedError
@@ -21,6 +22,7 @@ SETTINGS = {
     "TURNSTREAM_WATCHDOG_INTERVAL": "1",
     "TURNSTREAM_MAX_ATTEMPTS": "50",
 }
+CHARGING = 0.4  # seconds that a tool takes, so that it is found in the middle
 RESTART = 0.2  # seconds until what has ended is started again
 LEAVES_WITHIN = 25.0  # seconds after SIGTERM; the workers' grace and their last words are less
 
@@ -101,6 +103,8 @@ async def running(
     """Yield gateways and workers that are kept running; with `network`, the last worker's can be cut."""
     async with deployed(infrastructure) as deployment, AsyncExitStack() as stack:
         fleet = Fleet(deployment, await ToolServer.start(deployment), note)
+        await fleet.tools.delay(CHARGING)
+        await deployment.script(PARALLEL, {"tool_calls": AT_ONCE * calling("charge", order="one")["tool_calls"]})
         places: list[dict[str, str]] = [{} for _ in range(workers)]
         if network:
             nats, postgres = nats_proxy(infrastructure.nats_url("worker")), postgres_proxy(infrastructure.dsn)
