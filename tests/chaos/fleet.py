@@ -102,19 +102,21 @@ async def running(
 ) -> AsyncIterator[Fleet]:
     """Yield gateways and workers that are kept running; with `network`, the last worker's can be cut."""
     async with deployed(infrastructure) as deployment, AsyncExitStack() as stack:
-        fleet = Fleet(deployment, await ToolServer.start(deployment), note)
-        await fleet.tools.delay(CHARGING)
-        await deployment.script(PARALLEL, {"tool_calls": AT_ONCE * calling("charge", order="one")["tool_calls"]})
         places: list[dict[str, str]] = [{} for _ in range(workers)]
+        proxies: list[Proxy] = []
         if network:
             nats, postgres = nats_proxy(infrastructure.nats_url("worker")), postgres_proxy(infrastructure.dsn)
-            fleet.proxies = [await stack.enter_async_context(proxy) for proxy in (nats, postgres)]
+            proxies = [await stack.enter_async_context(proxy) for proxy in (nats, postgres)]
             places[-1] = {
                 "TURNSTREAM_NATS_URL": through(infrastructure.nats_url("worker"), nats),
                 "TURNSTREAM_POSTGRES_DSN": through(infrastructure.dsn, postgres),
             }
-        fleet.workers = [await deployment.worker(embedded=False, **SETTINGS, **ALLOWED, **place) for place in places]
-        fleet.gateways = [await deployment.gateway(**SETTINGS) for _ in range(gateways)]
+        tools, working, serving = await asyncio.gather(
+            _tools(deployment),
+            asyncio.gather(*(deployment.worker(embedded=False, **SETTINGS, **ALLOWED, **place) for place in places)),
+            asyncio.gather(*(deployment.gateway(**SETTINGS) for _ in range(gateways))),
+        )
+        fleet = Fleet(deployment, tools, note, serving, working, proxies)
         keepers = [asyncio.create_task(fleet.keep(child), name=f"keep {child.name}") for child in fleet.children]
         try:
             yield fleet
@@ -125,3 +127,10 @@ async def running(
             for result in results:
                 if not isinstance(result, asyncio.CancelledError):
                     note(f"a keeper broke: {result!r}")
+
+
+async def _tools(deployment: Deployment) -> ToolServer:
+    tools = await ToolServer.start(deployment)
+    await tools.delay(CHARGING)
+    await deployment.script(PARALLEL, {"tool_calls": AT_ONCE * calling("charge", order="one")["tool_calls"]})
+    return tools
