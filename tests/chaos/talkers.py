@@ -22,7 +22,7 @@ async def talk_at_once(maker: TurnMaker, key: str, rng: Random) -> None:
 
 async def make_way(maker: TurnMaker, key: str, rng: Random) -> None:
     """Post turns that wait for those before them, or end them."""
-    turns = await _turns_of_talk(maker, key, rng, background=True)
+    turns = await _turns_of_talk(maker, key, rng, stream=False, background=True)
     async with asyncio.TaskGroup() as readers:
         for place, posted in enumerate(turns):
             on_busy = posted.body["on_busy"] = rng.choice(("enqueue", "interrupt", "rollback"))
