@@ -22,7 +22,7 @@ SETTINGS = {
     "TURNSTREAM_WATCHDOG_INTERVAL": "1",
     "TURNSTREAM_MAX_ATTEMPTS": "50",
 }
-CHARGING = 0.4  # seconds that a tool takes, so that it is found in the middle
+CHARGING = 0.8  # seconds that a tool takes, so that it is found in the middle
 RESTART = 0.2  # seconds until what has ended is started again
 LEAVES_WITHIN = 25.0  # seconds after SIGTERM; the workers' grace and their last words are less
 
