@@ -18,7 +18,7 @@ from chaos.fleet import running
 from chaos.run import Plan, Report, run
 
 SECONDS = 600.0
-CLIENTS = 10
+CLIENTS = 14
 PATIENCE = 120.0  # seconds
 SHOWN = 40  # findings
 CLUSTERED = 0.3  # of the time is spent with a cluster of NATS servers

@@ -33,8 +33,8 @@ class Pace:
     wipes: bool  # whether NATS loses all that it holds, once
 
 
-LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(3, 8), wipes=True)
-SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1.5, 2.5), wipes=False)
+LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(2, 6), wipes=True)
+SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1, 2.2), wipes=False)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from chaos.turn_maker import TurnMaker
 from turnstream.subjects import EVENTS
 
 SEED = "short-972"  # deals a worker's kill, then Postgres's and NATS', and a network that swallows
-SECONDS = 11.0
+SECONDS = 10.0
 CLIENTS = 6
 PATIENCE = 60.0  # seconds
 
