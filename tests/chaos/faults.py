@@ -114,7 +114,7 @@ class Faults:
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
             ]
         self.rng.shuffle(menu)
-        if self.pace.wipes and not self.record.wiped:
+        if self.pace.wipes and self.record.wiped is None:
             # Once, and soon: they are dealt from the end.
             menu.insert(-self.rng.randint(1, 4), Fault("nats", "wipe", infrastructure.wipe))
         return menu

@@ -129,6 +129,6 @@ class Record:
     kills: list[float] = field(default_factory=list)  # of workers, with nothing else broken; by the monotonic clock
 
     @property
-    def wiped(self) -> bool:
-        """Whether NATS has lost all that it held."""
-        return any(broken.how == "wipe" for broken in self.broken)
+    def wiped(self) -> float | None:
+        """When NATS had lost all that it held, by the monotonic clock; None if it has not."""
+        return max((fault.until for fault in self.broken if fault.how == "wipe"), default=None)

@@ -248,6 +248,17 @@ def test_wiped() -> None:
     assert [finding.kind for finding in audit(record)] == ["open"]
 
 
+@pytest.mark.parametrize(("came", "kinds"), [(5.0, []), (25.0, ["lost"])])
+def test_another_log(came: float, kinds: list[str]) -> None:
+    """What was read to its end before a wipe may differ from what is read afterwards, and nothing else may."""
+    record = a_record()
+    record.broken.append(Broken("nats", "wipe", 10, 20))
+    early, _ = record.turns[0].readings
+    early.arrivals = [came]
+    early.events[4]["obfuscation"] = "x"
+    assert [finding.kind for finding in audit(record)] == kinds
+
+
 # Calls
 
 
