@@ -26,7 +26,7 @@ demo: install ## start everything, stream one turn to the terminal, stop
 	@$(BIN)/turnstream demo $(ARGS)
 
 test: lint $(OLD_CLIENT)/.installed ## lint, types, import rules and every test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 fuzz: install ## ask the API all kinds of things, right and wrong (ARGS="--seconds 300 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing $(ARGS)

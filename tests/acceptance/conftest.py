@@ -7,6 +7,7 @@ import pytest
 from support.deployment import Deployment, Gateway, deployed
 from support.infrastructure import embedded
 from support.tenants import Tenant, make_tenant
+from support.tool_turns import ALLOWED
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
 async def guarded() -> AsyncIterator[Deployment]:
     """Turnstream on a database of its own, since one that has seen a key asks everybody for one."""
     async with embedded() as infrastructure, deployed(infrastructure) as running:
-        await running.worker()
+        await running.worker(**ALLOWED)
         yield running
 
 

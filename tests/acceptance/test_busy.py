@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.deployment import Gateway
+from support.deployment import Deployment, Gateway
 from support.event_order import disorder
 from support.reader import NOTHING, Transcript, read_to_end, start, tally
 
@@ -25,12 +25,12 @@ async def contents(gateway: Gateway, conversation: str) -> list[str]:
         return [item["content"][0]["text"] for item in listed.json()["data"]]
 
 
-async def begun(gateway: Gateway, conversation: str) -> tuple[Transcript, asyncio.Task[None]]:
+async def begun(gateway: Gateway, conversation: str, text: str = SLOWLY) -> tuple[Transcript, asyncio.Task[None]]:
     """Start a slow turn in a conversation; return once it says something."""
     transcript, speaking = Transcript(), asyncio.Event()
 
     async def read() -> None:
-        async for event in start(gateway.url, transcript, input=SLOWLY, conversation=conversation):
+        async for event in start(gateway.url, transcript, input=text, conversation=conversation):
             if event["type"] == "response.output_text.delta":
                 speaking.set()
 
@@ -127,3 +127,56 @@ async def test_forks(gateway: Gateway) -> None:
             *(client.post("/v1/responses", json={**body, "input": f"branch {n}"}) for n in range(3))
         )
     assert [answer.json()["status"] for answer in branches] == ["completed"] * 3
+
+
+async def test_forks_of_what_was_deleted(gateway: Gateway) -> None:
+    """A turn fails, and says why, that goes on from a response whose conversation or predecessor was deleted."""
+    conversation = await a_conversation(gateway)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as client:
+
+        async def follow(previous: str) -> dict[str, Any]:
+            body = {"model": "stand-in", "input": "go on", "previous_response_id": previous}
+            answered: dict[str, Any] = (await client.post("/v1/responses", json=body)).json()
+            return answered
+
+        inside = (await post(gateway, conversation, "root")).json()["id"]
+        outside = (await client.post("/v1/responses", json={"model": "stand-in", "input": "root"})).json()["id"]
+        behind = (await follow(outside))["id"]
+        await client.delete(f"/v1/conversations/{conversation}")
+        await client.delete(f"/v1/responses/{outside}")
+        failed = [await follow(inside), await follow(behind)]
+    assert [one["status"] for one in failed] == ["failed", "failed"]
+    codes = [one["error"]["code"] for one in failed]
+    assert codes == ["conversation_not_found", "previous_response_not_found"]
+
+
+async def test_deadline_while_it_waits(gateway: Gateway) -> None:
+    """A turn whose time is over while it waits for another is incomplete then; the others go on in their order."""
+    conversation = await a_conversation(gateway)
+    running, reading = await begun(gateway, conversation, "[stand-in tokens=400 delay_ms=25] go on")
+    waiting = asyncio.create_task(post(gateway, conversation, "in a second", deadline=1))
+    last = (await post(gateway, conversation, "at last", background=True)).json()["id"]
+    answered = (await waiting).json()
+    assert (answered["status"], answered["incomplete_details"]) == ("incomplete", {"reason": "deadline"})
+    assert not reading.done()
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        assert (await client.get(f"/v1/responses/{last}")).json()["status"] == "queued"
+        await client.post(f"/v1/responses/{running.id}/cancel")
+    await reading
+    transcripts = [Transcript(), Transcript()]
+    await asyncio.gather(*map(read_to_end, [gateway.url] * 2, transcripts, [answered["id"], last]))
+    assert tally(transcripts) == NOTHING
+    assert [disorder(transcript.events) for transcript in transcripts] == [[], []]
+    assert (await contents(gateway, conversation))[0] == "at last"
+
+
+async def test_deadline_while_workers_are_full(fragile: Deployment) -> None:
+    """A turn whose time is over before a worker has room for it is incomplete then, and nothing of it was asked."""
+    gateway = await fragile.gateway()
+    await fragile.worker(TURNSTREAM_CONCURRENCY="1")
+    _, reading = await begun(gateway, await a_conversation(gateway), "[stand-in tokens=250 delay_ms=25] go on")
+    answered = (await post(gateway, await a_conversation(gateway), "in a second", deadline=1)).json()
+    assert (answered["status"], answered["incomplete_details"]) == ("incomplete", {"reason": "deadline"})
+    assert not reading.done()
+    assert await fragile.model_requests("in a second") == []
+    await reading

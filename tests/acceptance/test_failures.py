@@ -343,3 +343,22 @@ async def test_retry_heals_what_was_never_queued(fragile: Deployment) -> None:
     assert again["id"] == first["id"]
     assert again["status"] == "completed"
     assert len(await fragile.model_requests("stored and not queued")) == 2
+
+
+async def test_nats_away_at_an_interruption(fragile: Deployment) -> None:
+    """Without NATS a turn that ends all that waits before it is answered in a bounded time, however many these are."""
+    patience = {"TURNSTREAM_ACCEPT_PATIENCE": "1", "TURNSTREAM_BUS_TIMEOUT": "0.5"}
+    gateway = await fragile.gateway(**patience)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+        body = {"model": "stand-in", "input": "Hi.", "conversation": conversation, "background": True}
+        for _ in range(8):
+            assert (await http.post("/v1/responses", json=body)).status_code == httpx.codes.OK
+        await fragile.infrastructure.nats.stop()
+        began = asyncio.get_running_loop().time()
+        try:
+            await http.post("/v1/responses", json={**body, "on_busy": "interrupt"})
+        finally:
+            took = asyncio.get_running_loop().time() - began
+            await fragile.infrastructure.nats.start()
+    assert took < 4

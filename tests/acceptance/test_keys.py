@@ -1,6 +1,7 @@
 """API keys, from the operator who makes them to the client that sends them."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -67,6 +68,31 @@ async def test_a_revoked_key(guarded: Deployment, door: Gateway) -> None:
             while (await revoked.get(path)).status_code != httpx.codes.UNAUTHORIZED:
                 pass
         assert (await other.get(path)).status_code == httpx.codes.OK
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_key_revoked_in_mid_stream(guarded: Deployment, door: Gateway, *, silent: bool) -> None:
+    """A stream ends soon after its key does, with the error of a 401, whether events come or not; its turn goes on."""
+    name = new_id("t-")
+    made = [make_key(guarded.infrastructure, name) for _ in range(2)]
+    pace = "first_delay_ms=60000" if silent else "tokens=600 delay_ms=100"
+    body = {"model": "stand-in", "input": f"[stand-in {pace}] Go on.", "stream": True}
+    async with (
+        client(door, made[0][1]) as revoked,
+        client(door, made[1][1]) as other,
+        asyncio.timeout(DEADLINE),
+        revoked.stream("POST", "/v1/responses", json=body) as answer,
+    ):
+        keys_command(guarded.infrastructure, "revoke", made[0][0])
+        events = [json.loads(line[6:]) async for line in answer.aiter_lines() if line.startswith("data: ")]
+        turn = f"/v1/responses/{answer.headers['x-response-id']}"
+        assert (await other.get(turn)).json()["status"] == "in_progress"
+        await other.post(f"{turn}/cancel")
+    refused = events[-1]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (refused["type"], refused["code"]) == ("error", "invalid_api_key")
+    assert refused["error"]["type"] == "invalid_request_error"
+    assert refused["message"] == refused["error"]["message"]
 
 
 async def test_keys_by_data_directory(guarded: Deployment, door: Gateway) -> None:

@@ -145,13 +145,14 @@ async def test_nats_and_postgres_are_away(fragile: Deployment) -> None:
     gateway = await fragile.gateway(**IMPATIENT)
     infrastructure = fragile.infrastructure
     body = {"model": "stand-in", "input": new_id("uncertain-")}
+    stored = "SELECT count(*) FROM turns WHERE strpos(input::text, $1) > 0"
     connection = await asyncpg.connect(infrastructure.dsn)
     async with client(gateway) as http:
         await infrastructure.nats.stop()
         try:
             asking = asyncio.create_task(http.post("/v1/responses", json=body))
             async with asyncio.timeout(DEADLINE):
-                while not await connection.fetchval("SELECT count(*) FROM turns WHERE status = 'queued'"):
+                while not await connection.fetchval(stored, body["input"]):
                     pass
             connection.terminate()
             await infrastructure.postgres.kill()

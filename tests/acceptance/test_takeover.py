@@ -15,7 +15,7 @@ import httpx
 import pytest
 from support.deployment import Deployment, deployed
 from support.event_order import disorder
-from support.infrastructure import Infrastructure, embedded
+from support.infrastructure import Infrastructure, Server, embedded
 from support.reader import NOTHING, Transcript, read_to_end, start, tally
 
 from turnstream_local.child import Child
@@ -241,6 +241,24 @@ async def test_killed_at_the_last_attempt(fleet: Deployment) -> None:
     assert ends == {("completed", None), ("failed", "max_attempts")}
 
 
+async def test_killed_before_last_attempts(fleet: Deployment) -> None:
+    """Last attempts after a death are alone, each in its worker, and all workers make them at the same time."""
+    url = (await fleet.gateway()).url
+    doomed = await patient_worker(fleet)
+    killed_at = 0.0
+
+    async def kill_and_replace(_: list[Reading]) -> None:
+        nonlocal killed_at
+        await asyncio.gather(*(patient_worker(fleet) for _ in range(2)))
+        await doomed.kill()
+        killed_at = asyncio.get_running_loop().time()
+
+    readings = await while_reading(url, kill_and_replace, max_attempts=2)
+    assert_whole(*(reading.transcript for reading in readings))
+    spans = [(killed_at + reading.silence(killed_at), reading.arrivals[-1]) for reading in readings]
+    assert max(sum(begun <= now < ended for begun, ended in spans) for now, _ in spans) == 2
+
+
 async def test_poison(fleet: Deployment) -> None:
     """A turn that kills its worker whenever it runs is stopped after its attempts, and all others are completed."""
     url = (await fleet.gateway()).url
@@ -304,6 +322,31 @@ async def test_grace_of_a_turn(fleet: Deployment) -> None:
     assert_whole(*transcripts, handed_over)
     begun = [transcript.kinds().count("response.output_item.added") for transcript in (handed_over, *transcripts)]
     assert begun == [2] + [1] * TURNS
+
+
+# Servers that are away for longer than anybody tries to reach them
+
+
+@pytest.mark.parametrize("which", ["nats", "postgres"])
+async def test_outages_use_no_attempt_up(fleet: Deployment, which: str) -> None:
+    """A turn that may be begun once goes on after any number of outages: nothing of it has died."""
+    url = (await fleet.gateway()).url
+    impatient = {"TURNSTREAM_BUS_TIMEOUT": "0.5", "TURNSTREAM_BUS_PATIENCE": "0.5", "TURNSTREAM_STORE_PATIENCE": "0.5"}
+    worker = await patient_worker(fleet, **impatient)
+    server: Server = getattr(fleet.infrastructure, which)
+    text = f"{SLOWLY} over {which}"
+    turn = await accept(url, text, max_attempts=1)
+    before = len(logged(worker, "turn.interrupted"))  # a log goes on from one test to the next
+    async with asyncio.timeout(PATIENCE):
+        for outage in range(3):
+            while len(await fleet.model_requests(text)) == outage:  # noqa: ASYNC110 - another process makes them
+                await asyncio.sleep(0.1)
+            await server.stop()
+            while len(logged(worker, "turn.interrupted")) == before + outage:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.1)
+            await server.start()
+    assert_whole(*await read(url, turn))
+    assert len(await fleet.model_requests(text)) == 4
 
 
 # Turns that are cancelled

@@ -11,6 +11,7 @@ import pytest
 from nats.aio.msg import Msg
 from support.deployment import Deployment
 from support.tenants import MESSAGE, Tenant
+from support.tool_turns import ToolServer, calling, saying
 
 from turnstream.ids import new_id
 
@@ -226,3 +227,23 @@ async def test_subjects(guarded: Deployment, tenants: tuple[Tenant, Tenant]) -> 
     await bus.close()
     for turn, name in turns.items():
         assert heard[turn] == {f"turns.interactive.{name}", f"events.{name}.{turn}", f"live.{name}.{turn}"}
+
+
+async def test_anothers_approval(guarded: Deployment, tenants: tuple[Tenant, Tenant]) -> None:
+    """What one tenant is asked to allow another cannot, nor use up: only the one's own answer runs the call, once."""
+    first, second = tenants
+    shop, text = await ToolServer.start(guarded), new_id("charge it ")
+    await guarded.script(text, calling("charge", order="theirs"), saying("Done."))
+    body: dict[str, Any] = {"model": "stand-in", "tools": [shop.tool("always")]}
+    asked = await first.ask(**body, input=text)
+    request = asked["output"][-1]["id"]
+    answer = {**body, "input": [{"type": "mcp_approval_response", "approval_request_id": request, "approve": True}]}
+    refused = await second.http.post("/v1/responses", json={**answer, "previous_response_id": asked["id"]})
+    assert refused.json()["error"]["code"] == "previous_response_not_found"
+    for past in ({"conversation": second.conversation}, {"previous_response_id": second.response}):
+        ended = await second.ask(**answer, **past)
+        assert "mcp_call" not in {item["type"] for item in ended["output"]}
+    assert await shop.calls() == []
+    ended = await first.ask(**answer, previous_response_id=asked["id"])
+    assert [item["output"] for item in ended["output"] if item["type"] == "mcp_call"] == ["charged theirs"]
+    assert len(await shop.calls()) == 1

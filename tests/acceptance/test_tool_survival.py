@@ -81,6 +81,43 @@ async def test_unknown_outcome_is_told(fragile: Deployment) -> None:
     assert [message["content"] for message in told["messages"] if message["role"] == "tool"] == [error]
 
 
+async def test_crash_between_calls_that_run_together(fragile: Deployment) -> None:
+    """Of calls that were made together, one that had ended stays, and the others are each what its tool says."""
+    shop = await ToolServer.start(fragile)
+    asked = [("add", {"a": 1, "b": 1}), ("slow", {"seconds": 2}), ("charge", {"order": "d"})]
+    together = {"tool_calls": [{"name": name, "arguments": arguments} for name, arguments in asked]}
+    await fragile.script("all at once", together, saying("Done."))
+    url = (await fragile.gateway()).url
+    doomed = await fragile.worker(**ALLOWED)
+    transcript, added = Transcript(), asyncio.Event()
+
+    async def read() -> None:
+        async for event in start(url, transcript, input="all at once", tools=[shop.tool()]):
+            if event["type"] == "response.output_item.done" and event["item"]["type"] == "mcp_call":
+                added.set()
+
+    async def all_begun() -> bool:
+        return len(await shop.calls()) == len(asked)
+
+    await shop.delay(3)
+    async with asyncio.timeout(SOON), asyncio.TaskGroup() as running:
+        running.create_task(read())
+        await added.wait()
+        await until(all_begun)
+        await doomed.kill()
+        await fragile.worker(**ALLOWED)
+    assert tally([transcript]) == NOTHING
+    assert disorder(transcript.events) == []
+    sum_of_both, waited, charged = outputs(transcript)
+    assert (sum_of_both, waited) == ("2", "waited 2 seconds")
+    assert "not known" in charged
+    calls = await shop.calls(transcript)
+    assert sorted(call["tool"] for call in calls) == ["add", "charge", "slow", "slow"]
+    assert len({call["key"] for call in calls if call["tool"] == "slow"}) == 1
+    assert len({call["key"] for call in calls}) == len(asked)
+    assert len(await fragile.model_requests("all at once")) == 2
+
+
 async def test_person_is_asked(fragile: Deployment) -> None:
     """Where the client wants it, a person decides whether a call is run again, however late."""
     shop = await ToolServer.start(fragile)
@@ -92,9 +129,11 @@ async def test_person_is_asked(fragile: Deployment) -> None:
     approval = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}
     body = {"model": "stand-in", "input": [approval], "previous_response_id": asked.id, "tools": [shop.tool()]}
     async with httpx.AsyncClient(base_url=(await fragile.gateway()).url, timeout=SOON) as client:
-        answered = (await client.post("/v1/responses", json=body)).json()
-    assert [item["type"] for item in answered["output"]] == ["mcp_call", "message"]
-    assert answered["output"][0]["output"] == "charged c"
+        answers = [(await client.post("/v1/responses", json=body)).json() for _ in range(2)]
+    for answered in answers:
+        assert [item["type"] for item in answered["output"]] == ["mcp_call", "message"]
+        assert answered["output"][0]["output"] == "charged c"
+    assert len(await shop.calls()) == 2  # what was asked about, and once again although it was allowed twice
 
 
 @pytest.mark.parametrize("grace", ["5", "0.1"])

@@ -9,9 +9,13 @@ import pytest
 from support.deployment import Deployment, Gateway, deployed
 from support.event_order import disorder
 from support.infrastructure import embedded
-from support.reader import NOTHING, Transcript, start, tally
+from support.reader import NOTHING, Transcript, read_to_end, start, tally
 from support.tool_turns import ALLOWED, ToolServer, calling, saying
 
+from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.tool_runs import NO_ROOM
+
+MAX_JOURNAL = WorkerSettings.model_fields["max_journal"].default  # bytes
 FUNCTION = {"type": "function", "name": "ask_user", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -197,3 +201,144 @@ async def test_cancelled_tool(site: Site) -> None:
     async with asyncio.timeout(5):
         while not (await shop.calls(transcript))[0]["cancelled"]:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.05)
+
+
+async def test_results_that_are_too_much_together(site: Site) -> None:
+    """What tools return above what a turn has room for is those calls' error, and the turn goes on."""
+    together = {"tool_calls": [{"name": "big", "arguments": {"bytes": 250_000}} for _ in range(40)]}
+    ended = await run(site, "ask for it all", together, saying("Done."))
+    calls = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    kept = [call for call in calls if call["status"] == "completed"]
+    assert len(kept) == MAX_JOURNAL // 250_000
+    assert {call["error"] for call in calls if call not in kept} == {NO_ROOM}
+    assert ended.response["status"] == "completed"
+
+
+async def asked_to_charge(site: Site, text: str, order: str, *replies: dict[str, Any], **body: Any) -> Transcript:
+    """Run a turn that ends with the question whether it may charge; the model answers so behind that."""
+    body.setdefault("tools", [site[2].tool("always")])
+    return await run(site, text, calling("charge", order=order), *replies, **body)
+
+
+def allowing(asked: Transcript) -> list[dict[str, Any]]:
+    """Make the input that allows what a turn has asked for."""
+    request = asked.response["output"][-1]
+    return [{"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": True}]
+
+
+async def charges(site: Site, order: str) -> int:
+    """Return how often an order was charged."""
+    calls = await site[2].calls()
+    return sum(call["tool"] == "charge" and call["arguments"]["order"] == order for call in calls)
+
+
+async def charging(site: Site, order: str) -> None:
+    """Wait until an order is being charged."""
+    async with asyncio.timeout(10):
+        while not await charges(site, order):  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.02)
+
+
+async def a_conversation(site: Site) -> str:
+    """Make a conversation."""
+    async with httpx.AsyncClient(base_url=site[1].url) as client:
+        return str((await client.post("/v1/conversations", json={})).json()["id"])
+
+
+async def test_approved_twice(site: Site) -> None:
+    """A call that a person allows twice, by turns that follow the question, is run once; both show what it returned."""
+    tools = [site[2].tool("always")]
+    asked = await asked_to_charge(site, "charge if I may, and I may", "twice", saying("So it is."))
+    answers = [await post(site[1], input=allowing(asked), previous_response_id=asked.id, tools=tools) for _ in range(2)]
+    for call, answer in (answered["output"] for answered in answers):
+        assert (call["status"], call["output"], call["error"]) == ("completed", "charged twice", None)
+        assert answer["content"][0]["text"] == "So it is."
+    assert len({answered["output"][0]["id"] for answered in answers}) == 2
+    assert await charges(site, "twice") == 1
+
+
+async def test_approved_twice_by_a_client_that_keeps_everything_itself(site: Site) -> None:
+    """A call is run once also where nothing is kept, and its client sends the question back with each answer."""
+    text, kept = "charge if I may, and forget it", {"tools": [site[2].tool("always")], "store": False}
+    asked = await asked_to_charge(site, text, "kept", saying("So it is."), **kept)
+    sent = [{"role": "user", "content": text}, *asked.response["output"], *allowing(asked)]
+    first, second = [await post(site[1], input=sent, **kept) for _ in range(2)]
+    assert first["output"][0]["output"] == "charged kept"
+    assert second["output"][0]["approval_request_id"] == asked.response["output"][-1]["id"]
+    assert await charges(site, "kept") == 1
+
+
+async def test_approved_again_after_a_failure(site: Site) -> None:
+    """A call that was allowed and run is not run again when its turn failed behind it and the person answers again."""
+    of, refusal = await a_conversation(site), {"error": {"status": 400, "message": "No."}}
+    text, then = "charge if I may, then fail", [refusal, saying("So it is.")]
+    asked = await asked_to_charge(site, text, "again", *then, conversation=of)
+    body: dict[str, Any] = {"input": allowing(asked), "conversation": of, "tools": [site[2].tool("always")]}
+    ends = [await post(site[1], **body) for _ in range(2)]
+    assert [end["status"] for end in ends] == ["failed", "completed"]
+    assert ends[1]["output"][0]["output"] == "charged again"
+    assert await charges(site, "again") == 1
+
+
+async def test_approved_while_it_runs(site: Site) -> None:
+    """Who allows a call that runs already is told where, and the call that runs goes on."""
+    tools = [site[2].tool("always")]
+    asked = await asked_to_charge(site, "charge slowly if I may", "slowly", saying("So it is."))
+    body: dict[str, Any] = {"input": allowing(asked), "previous_response_id": asked.id, "tools": tools}
+    await site[2].delay(2)
+    first = asyncio.create_task(post(site[1], **body))
+    await charging(site, "slowly")
+    told = (await post(site[1], **body))["output"][0]
+    assert not first.done()
+    await site[2].delay(0)
+    ran = await first
+    assert ran["output"][0]["output"] == "charged slowly"
+    assert (told["status"], told["output"]) == ("failed", None)
+    assert ran["id"] in told["error"]
+    assert await charges(site, "slowly") == 1
+
+
+@pytest.mark.parametrize(("policy", "times"), [(None, 1), ("retry", 2)])
+async def test_approved_and_rolled_back(site: Site, policy: str | None, times: int) -> None:
+    """A call that was broken off by its turn's rollback is not run again by another answer, unless its tool says so."""
+    of, order = await a_conversation(site), f"rolled back, {policy}"
+    asked = await asked_to_charge(site, f"charge, {order}", order, saying("So it is."), conversation=of)
+    tool = site[2].tool("always", **({"on_uncertain": policy} if policy else {}))
+    body: dict[str, Any] = {"input": allowing(asked), "conversation": of, "tools": [tool]}
+    await site[2].delay(30)
+    first = asyncio.create_task(post(site[1], **body))
+    await charging(site, order)
+    await site[2].delay(0)
+    answered = await post(site[1], **body, on_busy="rollback")
+    assert (await first)["status"] == "cancelled"
+    call = answered["output"][0]
+    assert call["output"] == f"charged {order}" if policy else "not known" in call["error"]
+    executed = [one for one in await site[2].calls() if one["arguments"].get("order") == order]
+    assert len(executed) == times
+    assert len({one["key"] for one in executed}) == 1
+
+
+async def test_approved_for_a_deleted_conversation(site: Site) -> None:
+    """A call is not run for an answer whose conversation was deleted, before it comes or before its turn begins."""
+    of = await a_conversation(site)
+    asked = await asked_to_charge(site, "charge for nobody", "for nobody", saying("So it is."), conversation=of)
+    answer = {"input": allowing(asked), "conversation": of, "tools": [site[2].tool("always")], "background": True}
+    await post(site[1], input="[stand-in tokens=40 delay_ms=25] go on", conversation=of, background=True)
+    waiting, transcript = await post(site[1], **answer), Transcript()
+    async with httpx.AsyncClient(base_url=site[1].url) as client:
+        await client.delete(f"/v1/conversations/{of}")
+        refused = await client.post("/v1/responses", json={"model": "stand-in", **answer})
+    await read_to_end(site[1].url, transcript, waiting["id"])
+    assert refused.json()["error"]["code"] == "conversation_not_found"
+    assert transcript.response["error"]["code"] == "conversation_not_found"
+    assert await charges(site, "for nobody") == 0
+
+
+@pytest.mark.parametrize("levels", [100, 600, 1000])
+async def test_deep_arguments(site: Site, levels: int) -> None:
+    """Arguments that are nested more deeply than can be sent are that call's error, and the turn goes on."""
+    deep = {"tool_calls": [{"name": "add", "arguments": f'{{"a":{"[" * levels}{"]" * levels},"b":1}}'}]}
+    ended = await run(site, f"go deep {levels}", deep, saying("Done."))
+    [call] = [item for item in ended.response["output"] if item["type"] == "mcp_call"]
+    assert (call["status"], call["error"]) == ("failed", "The arguments are not a JSON object of at most 64 levels.")
+    assert ended.response["status"] == "completed"

@@ -1,11 +1,13 @@
 """What came before a turn, on a real Postgres: its conversation or the turns that it follows, as far as it may read."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
-from support.stored import PLENTY, TENANT, accept, claim, conversation, history, item, run, texts
+from support.stored import OTHER, PLENTY, TENANT, accept, claim, conversation, history, item, run, texts
 
 from turnstream import store as store_module
-from turnstream.errors import HistoryTooLongError
+from turnstream.errors import ConversationGoneError, HistoryTooLongError, PreviousGoneError
 from turnstream.store import Store
 from turnstream.turns import Item, Outcome, Turn
 
@@ -18,9 +20,10 @@ def size(*stored: object) -> int:
 async def fits(store: Store, turn: Turn, limit: int) -> bool:
     """Tell whether what came before a turn may be read within a limit."""
     try:
-        return await store.history(turn, limit) is not None
+        await store.history(turn, limit)
     except HistoryTooLongError:
         return False
+    return True
 
 
 async def test_conversation_grows_in_order(store: Store) -> None:
@@ -53,7 +56,8 @@ async def test_history_of_a_deleted_conversation(store: Store) -> None:
     of = await conversation(store)
     turn = await claim(store, await accept(store, "a", conversation=of))
     await store.delete_conversation(TENANT, of)
-    assert await store.history(turn, PLENTY) is None
+    with pytest.raises(ConversationGoneError):
+        await store.history(turn, PLENTY)
     finished, _ = await store.finish(turn, Outcome("failed", []))
     assert finished.status == "failed"
 
@@ -133,3 +137,66 @@ async def test_items_that_a_client_put_there(store: Store) -> None:
     of = await conversation(store)
     await store.add_items(TENANT, of, [item("first", of), item("second", of)])
     assert await history(store, await accept(store, "a", conversation=of)) == ["first", "second"]
+
+
+async def test_empty_conversation(store: Store) -> None:
+    """A conversation that holds nothing is an empty history; another tenant's is none."""
+    of = await conversation(store)
+    turn = await accept(store, "a", conversation=of)
+    assert await history(store, turn) == []
+    with pytest.raises(ConversationGoneError):
+        await store.history(replace(turn, tenant=OTHER), PLENTY)
+
+
+async def test_chain_that_begins_in_a_deleted_conversation(store: Store) -> None:
+    """A turn that follows one whose conversation was deleted has no history, which is not a shorter one."""
+    of = await conversation(store)
+    await run(store, "a", conversation=of)
+    first = await run(store, "b", conversation=of)
+    second = await run(store, "c", previous=first.id)
+    third = await accept(store, "d", previous=second.id)
+    await store.delete_conversation(TENANT, of)
+    with pytest.raises(ConversationGoneError):
+        await store.history(third, PLENTY)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_chain_that_begins_with_a_turn_that_left_nothing(store: Store, status: str) -> None:
+    """A chain that begins with a turn which left nothing in its conversation sees nothing that came there later."""
+    of = await conversation(store)
+    await run(store, "a", conversation=of)
+    ended = await run(store, "b", conversation=of, status=status)
+    await run(store, "later", conversation=of)
+    second = await accept(store, "c", previous=ended.id)
+    assert await history(store, second) == ["a", "re: a", "b", "re: b"]
+
+
+async def test_chain_that_begins_with_a_turn_whose_items_were_deleted(store: Store) -> None:
+    """A turn stood where it stood, also when its conversation has its items no more."""
+    of = await conversation(store)
+    await run(store, "a", conversation=of)
+    first = await run(store, "b", conversation=of)
+    for one in (*first.input, *(first.output or [])):
+        await store.delete_item(TENANT, of, one["id"])
+    await run(store, "later", conversation=of)
+    assert await history(store, await accept(store, "c", previous=first.id)) == ["a", "re: a", "b", "re: b"]
+
+
+async def test_chain_that_begins_with_the_first_turn(store: Store) -> None:
+    """A turn that failed as the first one of its conversation is followed with itself alone."""
+    of = await conversation(store)
+    failed = await run(store, "a", conversation=of, status="failed")
+    await run(store, "later", conversation=of)
+    assert await history(store, await accept(store, "c", previous=failed.id)) == ["a", "re: a"]
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 2])
+async def test_chain_with_a_deleted_turn(store: Store, deleted: int) -> None:
+    """A turn that follows one which was deleted, also through others, has no history, not even the rest of it."""
+    turns: list[Turn] = []
+    for text in ("a", "b", "c"):
+        turns.append(await run(store, text, previous=turns[-1].id if turns else None))
+    last = await accept(store, "d", previous=turns[-1].id)
+    assert await store.delete_turn(TENANT, turns[deleted].id)
+    with pytest.raises(PreviousGoneError):
+        await store.history(last, PLENTY)

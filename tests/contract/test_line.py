@@ -6,10 +6,21 @@ from typing import Any
 import pytest
 from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, finish, history, item, texts
 
-from turnstream.errors import BusyError
+from turnstream.database import Database
+from turnstream.errors import BusyError, UnavailableError
 from turnstream.ids import new_id
+from turnstream.memory import MemoryBus
+from turnstream.secrets import Secrets
 from turnstream.store import Store
+from turnstream.subjects import INTERACTIVE
 from turnstream.turns import Outcome
+from turnstream_gateway.models import Models
+from turnstream_gateway.prompts import Prompts
+from turnstream_gateway.questions import Questions
+from turnstream_gateway.settings import GatewaySettings
+from turnstream_gateway.turns import Turns
+
+SOON = 5  # seconds
 
 
 async def test_one_at_a_time(store: Store) -> None:
@@ -78,11 +89,27 @@ async def test_full_line(store: Store) -> None:
 
 
 async def test_withdrawn_from_the_line(store: Store) -> None:
-    """A turn that is taken back leaves the line, and nobody waits for it."""
+    """A turn that is taken back leaves the line, and the next one is named, as long as there is one."""
     of = await conversation(store)
     first, second = await accept(store, conversation=of), await accept(store, conversation=of)
-    assert await store.withdraw(first.id)
-    await claim(store, second)
+    assert await store.withdraw(first.id) == (True, second.id)
+    assert await store.withdraw(first.id) == (False, None)
+    assert await store.withdraw(second.id) == (True, None)
+    assert await store.withdraw((await accept(store)).id) == (True, None)
+
+
+async def test_refused_before_another(store: Store, database: Database) -> None:
+    """When a turn is refused because it cannot be queued, one that has come behind it meanwhile is queued at once."""
+    bus, of = MemoryBus(), await conversation(store)
+    settings = GatewaySettings(nats_url="nats://nobody", postgres_dsn="postgresql://nobody")
+    questions = Questions(store, Prompts(database), Secrets(None))
+    refused, following = [await accept(store, conversation=of) for _ in range(2)]
+    bus.away = 1
+    with pytest.raises(UnavailableError):
+        await Turns(bus, store, Models(bus, settings.models_ttl), questions, settings).enqueue(TENANT, refused.id)
+    async with bus.work(INTERACTIVE, 1) as queue, asyncio.timeout(SOON):
+        assert (await queue.next()).data.decode() == following.id
+    await claim(store, following)
 
 
 async def test_cancelled_in_the_line(store: Store) -> None:

@@ -1,10 +1,13 @@
 """Which turns a dead worker has left, and which are on no queue, as the store knows it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from itertools import chain
 
+import asyncpg
 import pytest
+from support.infrastructure import Infrastructure
 from support.stored import LEASE, TENANT, accept, claim, conversation, finish, run
 
 from turnstream.database import Database
@@ -153,3 +156,25 @@ async def test_deleted_turn_is_nowhere(store: Store, database: Database) -> None
     assert await store.delete_turn(TENANT, turn.id)
     assert await lost(store) == set()
     assert await database.run("SELECT FROM open_turns WHERE turn = $1", turn.id) == []
+
+
+@pytest.mark.parametrize("what", ["taken over", "lost", "overdue"])
+async def test_one_worker_at_a_time(store: Store, infrastructure: Infrastructure, what: str) -> None:
+    """While a worker's statement looks for turns, those of others find nothing, and wait for nothing."""
+    dead = new_id("worker_")
+    await claim(store, await accept(store), f"{dead}/1")
+    await accept(store)
+    looks: dict[str, tuple[Callable[[], Awaitable[Sequence[object]]], int]] = {
+        "taken over": (partial(store.take_over, [dead], MANY), 1),
+        "lost": (partial(store.lost, 0, MANY), 2),
+        "overdue": (partial(store.overdue, 0, MANY), 3),
+    }
+    look, lock = looks[what]
+    another = await asyncpg.connect(infrastructure.dsn)
+    try:
+        async with another.transaction():
+            await another.execute("SELECT pg_advisory_xact_lock(8321, $1)", lock)
+            assert await look() == []
+        assert len(await look()) == 1
+    finally:
+        await another.close()

@@ -11,7 +11,7 @@ from support.stored import OTHER, TENANT
 
 from turnstream.database import Database
 from turnstream.errors import ApiError, InvalidRequestError, NotConfiguredError, NotFoundError, TooLargeError
-from turnstream.ids import new_id, owner_of
+from turnstream.ids import item_id, new_id, owner_of
 from turnstream.secrets import Secrets, new_key
 from turnstream.settings import Settings
 from turnstream.store import Store
@@ -183,7 +183,7 @@ async def test_output_of_a_call_that_is_referred_to(questions: Questions) -> Non
 
 
 async def test_approval_follows_its_request(questions: Questions) -> None:
-    """What names a request for approval goes on to name it, though the request gets an id of its own here."""
+    """What names a request for approval goes on to name it, though one from elsewhere gets an id of its own here."""
     given = [USER, REQUEST, APPROVAL, APPROVED, {**REQUEST, "id": "mcpr_2"}]
     _, request, response, call, other = (await ask(questions, given)).items
     assert response["approval_request_id"] == call["approval_request_id"] == request["id"]
@@ -191,11 +191,21 @@ async def test_approval_follows_its_request(questions: Questions) -> None:
 
 
 async def test_approval_of_what_is_referred_to(questions: Questions) -> None:
-    """The same holds for a request that stands there by reference, under the id that it is referred to by."""
+    """The same holds for a request that stands there by reference, which stays what it is."""
     [stands] = await stored(questions, REQUEST)
     given = [reference(stands), {**APPROVAL, "approval_request_id": stands["id"]}]
     request, response = (await ask(questions, given)).items
-    assert response["approval_request_id"] == request["id"] != stands["id"]
+    assert response["approval_request_id"] == request["id"]
+    assert request == stands
+
+
+async def test_approval_of_what_was_asked_here(questions: Questions) -> None:
+    """A request that was made here and is sent back is the same one, however often: it can be allowed once."""
+    made = {**REQUEST, "id": item_id("mcpr_", new_id("resp_"))}
+    given = [made, {**APPROVAL, "approval_request_id": made["id"]}]
+    for _ in range(2):
+        request, response = (await ask(questions, given)).items
+        assert response["approval_request_id"] == request["id"] == made["id"]
 
 
 @pytest.mark.parametrize(

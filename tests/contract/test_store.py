@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, item, run, texts
+from support.stored import LEASE, OTHER, TENANT, accept, claim, conversation, finish, item, run, texts
 
 from turnstream.errors import FencedError
 from turnstream.ids import first_id, new_id
@@ -60,6 +60,21 @@ async def test_claim_is_exclusive(store: Store) -> None:
     claims = await asyncio.gather(*(store.claim(turn.id, f"owner {n}", LEASE) for n in range(8)))
     [claimed] = [one for one in claims if one]
     assert (claimed.attempt, claimed.status) == (1, "running")
+
+
+async def test_claim_holds_until_the_next(store: Store) -> None:
+    """A claim holds, whoever frees the turn, until another is made or the turn is closed."""
+    turn = await claim(store, await accept(store))
+    await store.check_claim(turn)
+    await store.release(turn, "a")
+    await store.check_claim(turn)
+    successor = await claim(store, turn, "b")
+    await store.check_claim(successor)
+    with pytest.raises(FencedError):
+        await store.check_claim(turn)
+    await finish(store, successor)
+    with pytest.raises(FencedError):
+        await store.check_claim(successor)
 
 
 async def test_same_owner_keeps_its_attempt(store: Store) -> None:
@@ -170,6 +185,22 @@ async def test_cancelled_stays_cancelled(store: Store) -> None:
     assert (finished.status, finished.output) == ("cancelled", answer)
     assert finished.completed_at == cancelled.completed_at
     assert await texts(store, of) == []
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("failed", [], error={"code": "max_attempts", "message": "No."}),
+        Outcome("incomplete", [], incomplete={"reason": "deadline"}),
+    ],
+)
+async def test_cancelled_has_no_other_reason(store: Store, outcome: Outcome) -> None:
+    """A turn that was cancelled before it failed, or came to a limit, is shown as cancelled and as nothing else."""
+    turn = await claim(store, await accept(store))
+    await store.cancel(TENANT, turn.id)
+    finished, _ = await store.finish(turn, outcome)
+    assert (finished.status, finished.error, finished.incomplete) == ("cancelled", None, None)
+    assert await store.turn(TENANT, turn.id) == finished
 
 
 async def test_finished_cannot_be_cancelled(store: Store) -> None:
@@ -284,8 +315,8 @@ async def test_tenants_send_again_only_their_own(store: Store) -> None:
     assert first
     assert second
     assert first.turn != second.turn
-    assert await store.retried(TENANT, key.encode(), since) == first.turn
-    assert await store.retried(OTHER, key.encode(), since) == second.turn
+    assert await store.retried(TENANT, key.encode(), since) == first
+    assert await store.retried(OTHER, key.encode(), since) == second
 
 
 async def test_secret_of_the_deployment(store: Store) -> None:

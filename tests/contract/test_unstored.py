@@ -38,7 +38,7 @@ async def test_it_cannot_be_followed(store: Store) -> None:
 async def test_it_can_follow(store: Store) -> None:
     """A turn that is not stored may follow others, and knows what they said."""
     turn = await accept(store, "b", previous=(await run(store, "a")).id, stored=False)
-    assert [one["text"] for one in await store.history(turn, 1000) or []] == ["a", "re: a"]
+    assert [one["text"] for one in await store.history(turn, 1000)] == ["a", "re: a"]
 
 
 async def test_it_cannot_be_referred_to(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.pictures import gif, png
 from support.site import HANG, Site, head, page, redirect, serve_site
 
-from turnstream.errors import FetchError, ModelError
+from turnstream.errors import FetchError, TurnError
 from turnstream.fetch import Fetcher
 from turnstream.settings import FetchSettings
 from turnstream.turns import Item
@@ -53,9 +53,9 @@ async def resolved(attachments: Attachments, *parts: dict[str, Any]) -> list[dic
     return content
 
 
-async def failure(attachments: Attachments, *parts: dict[str, Any]) -> ModelError:
+async def failure(attachments: Attachments, *parts: dict[str, Any]) -> TurnError:
     """Return the error that the parts of a message end with."""
-    with pytest.raises(ModelError) as failed:
+    with pytest.raises(TurnError) as failed:
         await resolved(attachments, *parts)
     return failed.value
 
@@ -93,7 +93,7 @@ async def test_what_has_gone(site: Site, attachments: Attachments) -> None:
     first, second = await attachments.resolve([gone, message(image(site.url("/here")))], earlier=range(1))
     assert first["content"] == [{"type": "input_text", "text": "\n[image that can no longer be fetched]\n"}]
     assert second["content"] == [image(data_url("image/gif", gif()))]
-    with pytest.raises(ModelError):
+    with pytest.raises(TurnError):
         await attachments.resolve([gone, gone], earlier=range(1))
 
 

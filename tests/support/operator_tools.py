@@ -1,6 +1,7 @@
 """Tools as an operator might write them."""
 
 import asyncio
+import sys
 import threading
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,21 @@ def crash(with_message: str) -> None:
 async def give_up() -> None:
     """Fail as a library does that waits for something itself."""
     raise TimeoutError
+
+
+async def break_off() -> None:
+    """Fail as what waits for a task does that was cancelled."""
+    raise asyncio.CancelledError
+
+
+def break_off_in_thread() -> None:
+    """Fail so in a thread."""
+    raise asyncio.CancelledError
+
+
+async def leave() -> None:
+    """Try to end the process."""
+    sys.exit("secret")
 
 
 def secretive() -> object:

@@ -55,9 +55,7 @@ async def conversation(store: Store, tenant: str = TENANT) -> str:
 
 async def history(store: Store, turn: Turn) -> list[str]:
     """Return the texts of the items before a turn's own."""
-    items = await store.history(turn, PLENTY)
-    assert items is not None
-    return [one["text"] for one in items]
+    return [one["text"] for one in await store.history(turn, PLENTY)]
 
 
 async def texts(store: Store, of: str) -> list[str]:

@@ -34,6 +34,10 @@ def a_turn(attempt: int = 1) -> Turn:
     )
 
 
+async def unchallenged() -> None:
+    """Check a claim that no later attempt has made void."""
+
+
 SUBJECT = subjects.events("default", "resp_1")
 
 

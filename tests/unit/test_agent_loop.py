@@ -8,10 +8,11 @@ from typing import Any, Literal
 import pytest
 from support.event_order import disorder
 from support.kept_steps import KeptSteps
-from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, used
-from support.turns import a_turn, events_of
+from support.scripted_stack import Script, ScriptedStack, called, finished, piece, said, thought, used
+from support.turns import a_turn, events_of, unchallenged
 
 from turnstream.memory import MemoryBus
+from turnstream.steps import ApprovedCall, StepState
 from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker.agent_loop import AgentLoop, approved_by
 from turnstream_worker.event_log import EventLog
@@ -20,12 +21,15 @@ from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.output import Output
 from turnstream_worker.sealing import Sealing
 from turnstream_worker.settings import WorkerSettings
+from turnstream_worker.tool_runs import SOURCES
 from turnstream_worker.tools.tool import OnUncertain, ToolResult
 
 ASKED: list[Item] = [
     {"type": "message", "id": "msg_1", "role": "user", "content": [{"type": "input_text", "text": "go"}]}
 ]
 FUNCTION: Item = {"type": "function", "name": "ask", "description": None, "parameters": {}, "strict": None}
+
+PAGE = {"url": "https://example.com/x", "title": "x", "snippet": "About x."}
 
 
 class DiedError(Exception):
@@ -60,7 +64,7 @@ class FakeTool:
             raise DiedError
         if arguments.get("wrong"):
             return ToolResult("It went wrong.", failed=True)
-        return ToolResult(f"call {len(self.calls)}", results=[{"title": "x"}] if self.kind != "mcp_call" else None)
+        return ToolResult(f"call {len(self.calls)}", results=[PAGE] if self.kind != "mcp_call" else None)
 
 
 def calling(*calls: tuple[str, str]) -> Script:
@@ -88,13 +92,14 @@ class Attempts:
         self.stack = ScriptedStack(*scripts)
         where = {"nats_url": "nats://unused", "postgres_dsn": "postgresql://unused"}
         read = WorkerSettings.model_validate({**where, **settings})
-        log, state = await EventLog.take_over(self.bus, turn)
+        log, state = await EventLog.take_over(self.bus, turn, unchallenged)
         if not state.next:
             for kind in ("response.created", "response.in_progress"):
                 log.append(kind, response={"id": turn.id})
         output, journal = Output(turn.id, log, state), await Journal.open(self.steps, turn)
         output.announce(journal.whole)
         output.close_left_open(goes_on={item["id"] for item in journal.items})
+        output.keep_told(journal.items)
         models = ModelCalls(self.stack, Sealing(b"k" * 32), read)
         loop = AgentLoop(turn, turn.input, self.tools, models, journal, output, lambda: leaving, read)
         try:
@@ -180,10 +185,31 @@ async def test_next_attempt_goes_on() -> None:
     assert [item.get("status") for item in done] == ["completed", "incomplete", "completed"]
 
 
-def _breaking_off() -> Script:
+@pytest.mark.parametrize("calls", [False, True])
+async def test_what_a_dead_attempt_has_told_stays(calls: bool) -> None:
+    """Reasoning that was told as whole by an attempt that then died is part of the response, as the stream has it."""
+    attempts = Attempts(FakeTool())
+    for attempt in (1, 2):
+        with pytest.raises(DiedError):
+            await attempts.run(_breaking_off(thought("Hm.")), attempt=attempt)
+    answers = [[thought("So."), *calling(("charge", "{}"))], [thought("Well."), *ANSWER]][not calls :]
+    outcome = await attempts.ended(*answers, attempt=3)
+    done = [event["item"] for event in await events_of(attempts.bus) if event["type"] == "response.output_item.done"]
+    assert [item for item in done if item["status"] == "completed"] == outcome.output
+    assert kinds(outcome)[:3] == ["reasoning"] * 3
+    if calls:
+        *_, request = attempts.stack.requests
+        assert [message.get("reasoning_content") for message in request["messages"]] == [
+            None,
+            "Hm.\n\nHm.\n\nSo.",
+            None,
+        ]
+
+
+def _breaking_off(*before: Any) -> Script:
     class Dying(list[Any]):
         def __iter__(self) -> Any:
-            yield said("Half")
+            yield from (*before, said("Half"))
             raise DiedError
 
     return Dying()
@@ -230,9 +256,20 @@ async def test_search_is_repeated() -> None:
     outcome = await attempts.ended(ANSWER, attempt=2)
     search = outcome.output[0]
     assert search["action"] == {"type": "search", "query": "x y"}
-    assert search["results"] == [{"title": "x"}]
+    assert search["results"] == [PAGE]
     assert [arguments for arguments, _ in tool.calls] == [{"query": "x y"}] * 2
     assert "title" in attempts.stack.requests[0]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("include", "shown"), [([], {}), ([SOURCES], {"sources": [{"type": "url", "url": PAGE["url"]}]})]
+)
+async def test_sources_of_a_search(include: list[str], shown: dict[str, Any]) -> None:
+    """A search shows the addresses of what it has found where that is asked for."""
+    tool = FakeTool("web_search", kind="web_search_call")
+    attempts = Attempts(tool, include=include)
+    outcome = await attempts.ended(calling(("web_search", '{"query": "x"}')), ANSWER)
+    assert outcome.output[0]["action"] == {"type": "search", "query": "x", **shown}
 
 
 async def test_handed_over() -> None:
@@ -263,19 +300,30 @@ async def test_approval_is_asked_for() -> None:
     assert (len(careful.calls), len(free.calls)) == (0, 1)
 
 
+NAMED = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+REQUEST = {"type": "mcp_approval_request", "id": "mcpr_1", **NAMED}
+RESPONSE = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
+ANSWERED = {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1", "output": "1", **NAMED}
+
+
+def allowed(*tools: FakeTool, first: ApprovedCall | None = None) -> Attempts:
+    """Return the attempts at a turn that allows a call, which another turn may have begun with that before."""
+    attempts = Attempts(*tools)
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, RESPONSE])
+    if first:
+        attempts.steps.approvals["mcpr_1"] = first
+    return attempts
+
+
+def another(state: StepState | None, *, open_: bool = False) -> ApprovedCall:
+    """Return another turn's call with the same approval."""
+    items = None if state is None else [{**ANSWERED, "id": "mcp_2", "status": "completed", "error": None}]
+    return ApprovedCall("resp_0", 3, "mcp_2", state, items, open_)
+
+
 async def test_approved_call_of_a_tool_that_is_gone() -> None:
     """A call that was allowed and whose tool is not offered any more fails, and the turn goes on."""
-    attempts = Attempts()
-    request = {
-        "type": "mcp_approval_request",
-        "id": "mcpr_1",
-        "server_label": "shop",
-        "name": "gone",
-        "arguments": "{}",
-    }
-    response = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
-    attempts.turn = replace(attempts.turn, input=[*ASKED, request, response])
-    outcome = await attempts.ended(ANSWER)
+    outcome = await allowed().ended(ANSWER)
     assert outcome.output[0]["approval_request_id"] == "mcpr_1"
     assert "not there" in outcome.output[0]["error"]
 
@@ -284,13 +332,77 @@ async def test_approved_once() -> None:
     """A call that was allowed and run before is not run again by a client that sends all of it back."""
     tool = FakeTool(needs_approval=True)
     attempts = Attempts(tool)
-    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
-    request = {"type": "mcp_approval_request", "id": "mcpr_1", **named}
-    response = {"type": "mcp_approval_response", "id": "x", "approval_request_id": "mcpr_1", "approve": True}
-    ran = {"type": "mcp_call", "id": "mcp_1", "approval_request_id": "mcpr_1", "output": "1", **named}
-    attempts.turn = replace(attempts.turn, input=[*ASKED, request, response, ran, *ASKED])
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, RESPONSE, ANSWERED, *ASKED])
     assert kinds(await attempts.ended(ANSWER)) == ["message"]
     assert tool.calls == []
+
+
+async def test_approved_as_it_was_asked() -> None:
+    """A request that a client sends back beside the one that stands there is the same, and its call is run once."""
+    tool = FakeTool(needs_approval=True)
+    attempts = allowed(tool)
+    sent_back = {**REQUEST, "arguments": '{"a": 1}'}
+    attempts.turn = replace(attempts.turn, input=[*ASKED, REQUEST, sent_back, RESPONSE])
+    assert kinds(await attempts.ended(ANSWER)) == ["mcp_call", "message"]
+    assert [arguments for arguments, _ in tool.calls] == [{}]
+
+
+async def test_approved_elsewhere_and_ended() -> None:
+    """A call that another turn has run with the same approval is not run: the model reads what it returned there."""
+    tool = FakeTool(needs_approval=True)
+    attempts = allowed(tool, first=another("finished"))
+    outcome = await attempts.ended(ANSWER)
+    assert kinds(outcome) == ["mcp_call", "message"]
+    assert (outcome.output[0]["output"], outcome.output[0]["approval_request_id"]) == ("1", "mcpr_1")
+    assert outcome.output[0]["id"] != "mcp_2"
+    assert attempts.stack.requests[0]["messages"][-1]["content"] == "1"
+    assert tool.calls == []
+
+
+async def test_approved_elsewhere_and_running() -> None:
+    """A call that another turn runs just now is not run, even one that may be: the model is told where it runs."""
+    tool = FakeTool(needs_approval=True, on_uncertain="retry")
+    outcome = await allowed(tool, first=another("started", open_=True)).ended(ANSWER)
+    assert "resp_0" in outcome.output[0]["error"]
+    assert tool.calls == []
+
+
+@pytest.mark.parametrize("state", ["started", "uncertain", None])
+async def test_approved_elsewhere_and_uncertain(state: StepState | None) -> None:
+    """What another turn may have run is treated as on a takeover: reported, run again under its key, or asked about."""
+    told, again, asking = [FakeTool(needs_approval=True, on_uncertain=policy) for policy in ("fail", "retry", "ask")]
+    outcome = await allowed(told, first=another(state)).ended(ANSWER)
+    assert (outcome.output[0]["status"], outcome.output[0]["error"]) == ("failed", UNKNOWN)
+    assert (await allowed(again, first=another(state)).ended(ANSWER)).output[0]["output"] == "call 1"
+    assert kinds(await allowed(asking, first=another(state)).ended()) == ["mcp_call", "mcp_approval_request"]
+    assert (told.calls, again.calls, asking.calls) == ([], [({}, "resp_0:3:mcp_2")], [])
+
+
+async def test_approved_elsewhere_while_its_worker_died() -> None:
+    """An attempt that goes on with a call which has not the approval does not run it, whatever its tool says."""
+    tool = FakeTool(needs_approval=True, on_uncertain="retry")
+    attempts = allowed(tool)
+    await attempts.dies()
+    attempts.steps.approvals["mcpr_1"] = another("finished")
+    assert (await attempts.ended(ANSWER, attempt=2)).output[0]["output"] == "1"
+    assert len(tool.calls) == 1  # by the attempt that has died
+
+
+async def test_more_is_approved_than_may_be_called() -> None:
+    """Calls that a person allowed count as well: those above the limit are shown as not run, and the model is told."""
+    tool = FakeTool(needs_approval=True)
+    attempts = Attempts(tool, max_tool_calls=1)
+    named = {"server_label": "shop", "name": "charge", "arguments": "{}"}
+    asked = [{"type": "mcp_approval_request", "id": f"mcpr_{n}", **named} for n in range(3)]
+    allowed = [{"type": "mcp_approval_response", "approval_request_id": one["id"], "approve": True} for one in asked]
+    attempts.turn = replace(attempts.turn, input=[*ASKED, *asked, *allowed])
+    outcome = await attempts.ended(ANSWER)
+    assert len(tool.calls) == 1
+    assert [item.get("status") for item in outcome.output] == ["completed", "failed", "failed", "completed"]
+    refusal = "The call was not run. The turn's max_tool_calls was reached."
+    assert [item["error"] for item in outcome.output[1:3]] == [refusal] * 2
+    told = [message["content"] for message in attempts.stack.requests[0]["messages"] if message["role"] == "tool"]
+    assert told == ["call 1", refusal, refusal]
 
 
 async def test_calls_without_ids() -> None:

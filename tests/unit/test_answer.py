@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from support.scripted_stack import called, delta, finished, piece, said, thought, used
-from support.turns import a_turn
+from support.turns import a_turn, unchallenged
 
 from turnstream.errors import ModelError
 from turnstream.memory import MemoryBus
@@ -36,7 +36,7 @@ class Read:
 
 async def read(*chunks: Chunk, limit: int = 1000, **asked: Any) -> Read:
     """Read an answer to a request that asks for this."""
-    log = EventLog(MemoryBus(), a_turn())
+    log = EventLog(MemoryBus(), a_turn(), unchallenged)
     output = Output("resp_1", log, LogState())
     answer = Answer({"model": "m", **asked}, output, limit=limit)
     for chunk in chunks:

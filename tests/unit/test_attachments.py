@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.pictures import jpeg, png
 
-from turnstream.errors import ModelError
+from turnstream.errors import TurnError
 from turnstream.fetch import Fetcher
 from turnstream.settings import FetchSettings
 from turnstream.turns import Item
@@ -58,9 +58,9 @@ async def resolved(attachments: Attachments, part: dict[str, Any]) -> dict[str, 
     return became
 
 
-async def failure(attachments: Attachments, *items: Item) -> ModelError:
+async def failure(attachments: Attachments, *items: Item) -> TurnError:
     """Return the error that items end with."""
-    with pytest.raises(ModelError) as failed:
+    with pytest.raises(TurnError) as failed:
         await attachments.resolve(list(items))
     return failed.value
 

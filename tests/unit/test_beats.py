@@ -68,11 +68,14 @@ def test_deaf(site: Site) -> None:
 
 
 def test_paused(site: Site) -> None:
-    """One that wakes from a pause judges nobody by what it has slept through."""
+    """One that wakes from a pause judges by the silence that it is awake for, not by what it has slept through."""
     site.now += 30
+    for _ in range(1 + 2 * DEAD_AFTER):  # it hears itself from the first of these beats on
+        assert site.beats.dead == set()
+        site.listen(BEAT, B, C)
     assert site.beats.dead == set()
-    site.listen(BEAT, C, B)
-    assert site.beats.dead == set()
+    site.listen(BEAT, B, C)
+    assert site.beats.dead == {A}
 
 
 def test_leaves_in_order(site: Site) -> None:
@@ -109,3 +112,21 @@ def test_before_anything_is_heard() -> None:
     site.listen(10)
     assert not site.beats.leads
     assert site.beats.dead == set()
+
+
+@pytest.mark.parametrize(
+    ("blind", "leads"), [({A}, True), ({A, C}, True), ({B}, False), ({A, B}, False), ({C}, False), ({A, B, C}, False)]
+)
+def test_blind(site: Site, blind: set[str], leads: bool) -> None:
+    """A worker that says that it cannot reach the store lives, and another leads, if there is one that can."""
+    for worker in (A, B, C):
+        site.beats.hear(worker, blind=worker in blind)
+    assert site.beats.dead == set()
+    assert site.beats.leads == leads
+
+
+def test_sees_again(site: Site) -> None:
+    """A worker that reaches the store again leads again."""
+    for blind in (True, False):
+        site.beats.hear(A, blind=blind)
+        assert site.beats.leads == blind

@@ -162,9 +162,12 @@ def test_every_described_status_is_explained() -> None:
 
 def test_failures() -> None:
     """The table of a response's failures has every code that a turn can fail with, but for images that are fetched."""
-    codes = {code for called, codes in calls_in("services/worker", "code") if called == "ModelError" for code in codes}
-    ended = {code for called, codes in calls_in("services/worker", 0) if called == "_failed" for code in codes}
-    assert set(names("failures")) == (codes | ended | {errors.ModelError("").code}) - {None}
+    failures = {"TurnError", "ModelError"}
+    codes = {code for called, codes in calls_in("services/worker", "code") if called in failures for code in codes}
+    ended = {
+        code for called, codes in calls_in("services/worker", 0) if called in {"failed", "_error"} for code in codes
+    }
+    assert set(names("failures")) == (codes | ended | {errors.TurnError("").code}) - {None}
     assert "`failed_to_download_image`" in DOCUMENT
 
 

@@ -1,15 +1,16 @@
 """The turn engine, with a model in memory: what it is asked, when it is asked again, and what becomes of its answer."""
 
+import asyncio
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from support.kept_steps import KeptSteps
 from support.scripted_stack import Script, ScriptedStack, called, delta, finished, piece, said, thought, used
-from support.turns import a_turn, events_of
+from support.turns import a_turn, events_of, unchallenged
 
-from turnstream.errors import ModelError
+from turnstream.errors import ModelError, TurnError
 from turnstream.memory import MemoryBus
 from turnstream.turns import Item, Outcome, Turn
 from turnstream_worker import model_calls
@@ -31,6 +32,7 @@ ANSWER: Script = [said("hi"), finished(), used(5, 1)]
 THRESHOLD = 1000  # tokens
 COMPACT: dict[str, Any] = {"context_management": [{"type": "compaction", "compact_threshold": THRESHOLD}]}
 LONG = "x" * THRESHOLD * BYTES_A_TOKEN  # may have more tokens than that
+DEADLINE = 20  # seconds; longer than the test takes
 SEALED: dict[str, Any] = {"include": ["reasoning.encrypted_content"]}
 
 
@@ -50,6 +52,15 @@ class Shouted:
         marks = ["*" if place in earlier else "" for place in range(len(items))]
         texts = [item["content"][0]["text"].upper() for item in items]
         return [message(item["role"], text + mark) for item, text, mark in zip(items, texts, marks, strict=True)]
+
+
+class Waiting:
+    """Attachments that never come."""
+
+    async def resolve(self, items: list[Item], *, earlier: range) -> list[Item]:  # noqa: ARG002 - of any items
+        """Wait."""
+        await asyncio.Event().wait()
+        return items
 
 
 class NoTools:
@@ -96,7 +107,7 @@ def turn(given: list[Item] | None = None, **asked: Any) -> Turn:
 async def run(on: Engine, history: list[Item] | None = None, given: list[Item] | None = None, **asked: Any) -> Run:
     """Run a turn that asks for this."""
     bus, asking = MemoryBus(), turn(given, **asked)
-    log = EventLog(bus, asking)
+    log = EventLog(bus, asking, unchallenged)
     try:
         output, journal = Output(asking.id, log, LogState()), Journal(KeptSteps(), asking)
         outcome = await on.run(asking, history or [], output, journal, lambda: False)
@@ -108,7 +119,7 @@ async def run(on: Engine, history: list[Item] | None = None, given: list[Item] |
 
 async def failure(on: Engine, history: list[Item] | None = None, **asked: Any) -> str:
     """Run a turn that fails, and return the error's code."""
-    with pytest.raises(ModelError) as failed:
+    with pytest.raises(TurnError) as failed:
         await run(on, history, **asked)
     return failed.value.code
 
@@ -429,10 +440,15 @@ async def test_thinking_again() -> None:
     assert opened == ["hm", "well"]
 
 
-async def test_summary_of_reasoning_fails() -> None:
-    """Where the reasoning cannot be summed up the turn fails, as it was begun to be shown."""
-    stack = ScriptedStack([thought("hm"), *ANSWER], [refused()])
-    assert await failure(engine(stack), reasoning={"summary": "auto"}) == "rate_limit_exceeded"
+@pytest.mark.parametrize("shown", [[], ["so"]])
+async def test_summary_of_reasoning_fails(shown: list[str]) -> None:
+    """Where the reasoning cannot be summed up, it goes without, or with what was shown of it; the answer follows."""
+    stack = ScriptedStack([thought("hm"), *ANSWER], [*map(said, shown), refused()])
+    ran = await run(engine(stack), reasoning={"summary": "auto"}, **SEALED)
+    reasoning, answer = ran.outcome.output
+    assert (reasoning["status"], [part["text"] for part in reasoning["summary"]]) == ("completed", shown)
+    assert SEALING.open("default", reasoning["encrypted_content"]) == "hm"
+    assert (ran.outcome.status, answer["content"][0]["text"]) == ("completed", "hi")
     assert len(stack.requests) == 2
 
 
@@ -455,6 +471,20 @@ async def test_provider_that_does_not_count(uncounted: Script) -> None:
         await engine(ScriptedStack(uncounted)).count_tokens(turn(), [])
 
 
+async def test_counting_and_compacting_are_tried_again() -> None:
+    """A model is asked again for a count or a summary as for an answer, so often and no more."""
+    stack = ScriptedStack(
+        [refused()], [used(42)], [said("We "), refused()], [said("We met.")], [refused()], [refused()]
+    )
+    asked = engine(stack, model_tries=2)
+    assert await asked.count_tokens(turn(), []) == 42
+    [*_, compacted], _ = await asked.compact(turn(), [])
+    assert SEALING.open("default", compacted["encrypted_content"]) == "We met."
+    with pytest.raises(ModelError):
+        await asked.count_tokens(turn(), [])
+    assert len(stack.requests) == 6
+
+
 async def test_compact() -> None:
     """A conversation is compacted to what its user said and a summary that stands for all of it."""
     stack = ScriptedStack([said("We met."), used(9, 2)])
@@ -475,3 +505,15 @@ async def test_compacted_conversation_can_be_gone_on_with() -> None:
     again, _ = await engine(stack).compact(turn([*items, message("user", "and?")]), [])
     assert read(stack) == ["question 0", "hello", f"{SUMMARY}We met.", "and?", COMPACTION]
     assert [item["type"] for item in again] == ["message"] * 3 + ["compaction"]
+
+
+async def test_deadline_is_not_begun_again() -> None:
+    """A turn's time runs from its acceptance in each attempt: what earlier ones have taken is not given back."""
+    accepted = datetime.now(UTC) - timedelta(seconds=DEADLINE)
+    asking = replace(turn(deadline=DEADLINE), attempt=2, created_at=accepted)
+    output = Output(asking.id, EventLog(MemoryBus(), asking, unchallenged), LogState())
+    journal = Journal(KeptSteps(), asking)
+    async with asyncio.timeout(DEADLINE / 2):
+        outcome = await engine(ScriptedStack(), Waiting()).run(asking, [], output, journal, lambda: False)
+    assert outcome is not None
+    assert (outcome.status, outcome.incomplete) == ("incomplete", {"reason": "deadline"})

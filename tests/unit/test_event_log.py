@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.turns import SUBJECT, a_turn, batches_of, events_of
+from support.turns import SUBJECT, a_turn, batches_of, events_of, unchallenged
 
 from turnstream.digest import LogDigest
 from turnstream.errors import BusUnavailableError, EventTooLargeError, FencedError
@@ -29,6 +29,11 @@ async def flush(log: EventLog) -> None:
         await log.flush()
 
 
+async def overtaken() -> None:
+    """Check a claim that a later attempt has made void."""
+    raise FencedError("attempt 1 is not the last")
+
+
 async def numbers(bus: MemoryBus) -> list[int]:
     """Return the numbers of the log's events, in its order."""
     return [event["sequence_number"] for event in await events_of(bus)]
@@ -47,7 +52,7 @@ async def sizes(bus: MemoryBus) -> list[int]:
 async def test_numbers_are_contiguous() -> None:
     """Events are numbered from 0 in the order in which they were appended, over all batches."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for count in (1, 5, 2):
         add(log, count)
         await flush(log)
@@ -58,7 +63,7 @@ async def test_numbers_are_contiguous() -> None:
 async def test_first_event_leaves_at_once() -> None:
     """An event is sent without a flush, when nothing is in flight."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     async with bus.tail(SUBJECT.replace("events", "live")) as tail:
         add(log, 1)
         assert await tail.next(SOON) is not None
@@ -68,7 +73,7 @@ async def test_first_event_leaves_at_once() -> None:
 async def test_batches_grow_while_one_is_in_flight() -> None:
     """All that is appended while a batch is in flight goes out together in the next one."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     bus.reachable.clear()
     add(log, 1)
     await asyncio.sleep(0)  # the first is in flight now
@@ -81,8 +86,8 @@ async def test_batches_grow_while_one_is_in_flight() -> None:
 async def test_batches_are_bounded() -> None:
     """A batch is closed once it is large, so that what is in flight together fits a message."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
-    add(log, 10, delta="x" * (BATCH_BYTES // 2))
+    log = EventLog(bus, a_turn(), unchallenged)
+    add(log, 10, delta="x" * (BATCH_BYTES // 2 - 100))
     await flush(log)
     assert await sizes(bus) == [2] * 5
     assert await numbers(bus) == list(range(10))
@@ -91,7 +96,7 @@ async def test_batches_are_bounded() -> None:
 async def test_room_waits_for_the_bus() -> None:
     """A writer that is faster than the bus waits as long as too much is waiting, and no longer."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     bus.reachable.clear()
     add(log, 1)
     await log.room()
@@ -109,7 +114,7 @@ async def test_room_waits_for_the_bus() -> None:
 async def test_lost_ack_is_no_fence() -> None:
     """A batch whose ack was lost is stored once, and the log goes on behind it."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for _ in range(3):
         bus.lost_acks = 1
         add(log, 2)
@@ -120,8 +125,8 @@ async def test_lost_ack_is_no_fence() -> None:
 async def test_fenced_writer_stops() -> None:
     """A writer that another attempt has followed is told so by every call, and writes nothing any more."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
-    await EventLog.take_over(bus, a_turn(attempt=2))
+    log = EventLog(bus, a_turn(), unchallenged)
+    await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     add(log, 1)
     with pytest.raises(FencedError) as fenced:
         await flush(log)
@@ -137,7 +142,7 @@ async def test_fenced_writer_stops() -> None:
 async def test_lost_ack_and_successor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer whose ack was lost is fenced if a successor went on meanwhile, and its batch stays stored once."""
     bus = MemoryBus()
-    zombie, request = EventLog(bus, a_turn()), bus.request
+    zombie, request = EventLog(bus, a_turn(), unchallenged), bus.request
     requests = 0
     successors = []
 
@@ -145,7 +150,7 @@ async def test_lost_ack_and_successor(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal requests
         requests += 1
         if requests == 2:  # the zombie repeats its batch
-            successors.append(await EventLog.take_over(bus, a_turn(attempt=2)))
+            successors.append(await EventLog.take_over(bus, a_turn(attempt=2), unchallenged))
         await request()
 
     monkeypatch.setattr(bus, "request", after_a_takeover)
@@ -163,7 +168,7 @@ async def test_lost_ack_and_successor(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_bus_away_for_too_long() -> None:
     """A writer whose bus is away for longer than it tries says so."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     bus.away = 1
     add(log, 1)
     with pytest.raises(BusUnavailableError):
@@ -171,18 +176,34 @@ async def test_bus_away_for_too_long() -> None:
 
 
 async def test_too_large_event() -> None:
-    """An event that no message can hold is the writer's error, and not a silent loss."""
+    """An event that no message can hold is the writer's error, and the log goes on without it."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
-    add(log, 1, delta="x" * MAX_PAYLOAD)
+    log = EventLog(bus, a_turn(), unchallenged)
+    add(log, 1)
     with pytest.raises(EventTooLargeError):
-        await flush(log)
+        add(log, 1, delta="x" * MAX_PAYLOAD)
+    log.end("response.failed", response="x")
+    await flush(log)
+    assert await numbers(bus) == [0, 1]
+    *_, last = await events_of(bus)
+    assert last["log"]["count"] == 1
+
+
+async def test_large_event_behind_small_ones() -> None:
+    """An event that fills a message is sent alone, whatever waits with it."""
+    bus = MemoryBus()
+    log = EventLog(bus, a_turn(), unchallenged)
+    add(log, 3)
+    add(log, 1, delta="x" * (bus.event_limit - 100))
+    add(log, 1)
+    await flush(log)
+    assert await sizes(bus) == [3, 1, 1]
 
 
 async def test_fault_is_no_silent_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks the sending, a flush does not say that all is stored."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
 
     async def broken(*_: object) -> int:
         raise ZeroDivisionError
@@ -199,7 +220,7 @@ async def test_fault_is_no_silent_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_taking_over_an_empty_log() -> None:
     """An attempt that takes over where nothing was written begins at 0, behind its mark."""
     bus = MemoryBus()
-    log, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert (state.next, state.ended, await sizes(bus)) == (0, False, [0])
     add(log, 2)
     await flush(log)
@@ -210,7 +231,7 @@ async def test_taking_over_goes_on_with_the_numbers() -> None:
     """An attempt that takes over goes on with the number behind the last, over any number of attempts."""
     bus = MemoryBus()
     for attempt in range(1, 6):
-        log, state = await EventLog.take_over(bus, a_turn(attempt=attempt))
+        log, state = await EventLog.take_over(bus, a_turn(attempt=attempt), unchallenged)
         assert state.next == 2 * (attempt - 1)
         add(log, 2)
         await flush(log)
@@ -220,10 +241,10 @@ async def test_taking_over_goes_on_with_the_numbers() -> None:
 async def test_taking_over_an_ended_log() -> None:
     """A log that has ended is left as it is: no mark stands behind the terminal event."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     log.append("response.completed", response={})
     await flush(log)
-    _, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    _, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert state.ended
     assert await sizes(bus) == [1]
 
@@ -231,7 +252,7 @@ async def test_taking_over_an_ended_log() -> None:
 async def test_taking_over_from_a_zombie_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zombie that appends between the reading and the fence delays it, and loses nothing that it had stored."""
     bus = MemoryBus()
-    append, zombie = bus.append, EventLog(bus, a_turn())
+    append, zombie = bus.append, EventLog(bus, a_turn(), unchallenged)
     interferences = 3
 
     async def interfered(subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:
@@ -243,7 +264,7 @@ async def test_taking_over_from_a_zombie_that_goes_on(monkeypatch: pytest.Monkey
         return await append(subject, batch, expected, age=age)
 
     monkeypatch.setattr(bus, "append", interfered)
-    log, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert (state.next, interferences) == (6, 0)
     add(zombie, 1)
     with pytest.raises(FencedError):
@@ -257,11 +278,11 @@ async def test_taking_over_from_a_zombie_that_goes_on(monkeypatch: pytest.Monkey
 async def test_taking_over_too_late(stale: int) -> None:
     """An attempt that a later one has preceded cannot take over, and leaves no mark."""
     bus = MemoryBus()
-    await EventLog.take_over(bus, a_turn(attempt=3))
+    await EventLog.take_over(bus, a_turn(attempt=3), unchallenged)
     bus.stale_replays = stale
     with pytest.raises(FencedError) as fenced:
         async with asyncio.timeout(SOON):
-            await EventLog.take_over(bus, a_turn(attempt=2))
+            await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert fenced.value.attempt == 3
     assert await sizes(bus) == [0]
 
@@ -269,11 +290,11 @@ async def test_taking_over_too_late(stale: int) -> None:
 async def test_taking_over_on_a_stale_replica() -> None:
     """An attempt that was shown an old end of the log reads again until it has the real one."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     add(log, 3)
     await flush(log)
     bus.stale_replays = 1
-    _, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    _, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert state.next == 3
 
 
@@ -282,7 +303,7 @@ async def test_lost_ack_of_the_mark() -> None:
     bus = MemoryBus()
     await bus.append(SUBJECT, Batch(1, 0, [encode("response.x", 0, {})]), 0)
     bus.lost_acks = 1
-    log, _ = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     add(log, 1)
     await flush(log)
     assert await sizes(bus) == [1, 0, 1]
@@ -294,7 +315,7 @@ async def test_lost_ack_of_the_mark() -> None:
 async def test_end_proves_what_stands_before_it() -> None:
     """The terminal event has the count and the digest of all events before it, over all batches."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for count in (1, 5, 2):
         add(log, count, delta="é\n")
         await flush(log)
@@ -312,7 +333,7 @@ async def test_end_of_a_log_that_was_taken_over() -> None:
     """An attempt that takes over digests what those before it have written, and what it writes itself."""
     bus = MemoryBus()
     for attempt in range(1, 4):
-        log, _ = await EventLog.take_over(bus, a_turn(attempt=attempt))
+        log, _ = await EventLog.take_over(bus, a_turn(attempt=attempt), unchallenged)
         add(log, attempt)
         await flush(log)
     log.end("response.failed", response={})
@@ -324,7 +345,7 @@ async def test_end_of_a_log_without_its_beginning() -> None:
     """An attempt that finds the beginning of the log gone cannot digest it, and says so; the count still holds."""
     bus = MemoryBus()
     await bus.append(SUBJECT, Batch(1, 7, [encode("response.x", 7, {})]), 0)
-    log, _ = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     log.end("response.completed", response={})
     await flush(log)
     assert (await events_of(bus))[-1]["log"] == {"count": 8, "digest": None}
@@ -336,7 +357,7 @@ async def test_end_of_a_log_without_its_beginning() -> None:
 async def test_lost_log_is_written_again() -> None:
     """A writer whose log is lost writes it again from what it has kept, and goes on with its numbers and its digest."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for _ in range(3):
         add(log, 2)
         await flush(log)
@@ -351,7 +372,7 @@ async def test_long_log_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a writer keeps is bounded: of a long log that is lost it writes the end again."""
     monkeypatch.setattr(kept_batches, "KEPT_BYTES", 150)
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for _ in range(10):
         add(log, 1)
         await flush(log)
@@ -364,7 +385,7 @@ async def test_long_log_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_lost_end_is_written_again() -> None:
     """A log that has lost its end only gets what it lacks, and nothing twice."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for _ in range(4):
         add(log, 1)
         await flush(log)
@@ -377,7 +398,7 @@ async def test_lost_end_is_written_again() -> None:
 async def test_log_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that is lost while it is written again is written again, and a writer that finds no end of it gives up."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     for _ in range(3):
         add(log, 1)
         await flush(log)
@@ -408,11 +429,11 @@ async def test_log_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch)
 async def test_fenced_writer_of_a_lost_log(events: int) -> None:
     """A writer whose log was lost and taken by a later attempt is fenced, also where that has marked it only."""
     bus = MemoryBus()
-    log = EventLog(bus, a_turn())
+    log = EventLog(bus, a_turn(), unchallenged)
     add(log, 3)
     await flush(log)
     bus.lose_logs()
-    successor, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    successor, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert state.next == 0
     add(successor, events)
     await flush(successor)
@@ -423,13 +444,40 @@ async def test_fenced_writer_of_a_lost_log(events: int) -> None:
     assert await numbers(bus) == list(range(events))
 
 
+async def test_zombie_in_a_log_that_lost_its_successor() -> None:
+    """A writer whose log was lost, with what a later attempt had written in it, is fenced by its claim."""
+    bus = MemoryBus()
+    zombie = EventLog(bus, a_turn(), overtaken)
+    add(zombie, 2)
+    await flush(zombie)
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
+    add(log, 1)
+    await flush(log)
+    bus.lose_logs()
+    add(zombie, 1)
+    with pytest.raises(FencedError):
+        await flush(zombie)
+    assert await batches_of(bus) == []
+    add(log, 1)
+    await flush(log)
+    assert await numbers(bus) == [2, 3]
+
+
+async def test_taking_over_a_lost_log_too_late() -> None:
+    """An attempt that a later one has overtaken does not take over a log that has lost what that one wrote."""
+    bus = MemoryBus()
+    with pytest.raises(FencedError):
+        await EventLog.take_over(bus, a_turn(), overtaken)
+    assert await batches_of(bus) == []
+
+
 async def test_zombie_was_first_in_a_lost_log() -> None:
     """A writer that finds an earlier attempt in its log, which was lost, goes on behind that and fences it again."""
     bus = MemoryBus()
-    zombie = EventLog(bus, a_turn())
+    zombie = EventLog(bus, a_turn(), unchallenged)
     add(zombie, 2)
     await flush(zombie)
-    log, _ = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, _ = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     add(log, 1)
     await flush(log)
     bus.lose_logs()
@@ -441,7 +489,7 @@ async def test_zombie_was_first_in_a_lost_log() -> None:
     with pytest.raises(FencedError):
         await flush(zombie)
     assert [(event["sequence_number"]) for event in (await events_of(bus))[-2:]] == [2, 3]
-    _, state = await EventLog.take_over(bus, a_turn(attempt=3))
+    _, state = await EventLog.take_over(bus, a_turn(attempt=3), unchallenged)
     assert state.next == 4
 
 
@@ -449,7 +497,7 @@ async def test_taking_over_a_log_that_was_lost_and_went_on() -> None:
     """An attempt that takes over behind a writer that had outlived its log goes on with its numbers."""
     bus = MemoryBus()
     await bus.append(SUBJECT, Batch(1, 50, [encode("response.x", 50, {})]), 0)
-    log, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     assert state.next == 51
     add(log, 1)
     await flush(log)

@@ -6,13 +6,13 @@ import pytest
 
 from turnstream import errors
 from turnstream.bus import failures
-from turnstream.errors import ApiError, ModelError
+from turnstream.errors import ApiError, ModelError, TurnError
 
 SHOWN = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, ApiError)]
 
 
-@pytest.mark.parametrize("kind", [*SHOWN, ModelError])
-def test_error_arrives_as_it_was(kind: type[ApiError | ModelError]) -> None:
+@pytest.mark.parametrize("kind", [*SHOWN, TurnError, ModelError])
+def test_error_arrives_as_it_was(kind: type[ApiError | TurnError]) -> None:
     """Every error that is made to be shown is the same at the other end."""
     error = kind("No.", code="c", param="p")
     arrived = failures.decode(failures.encode(error))

@@ -7,33 +7,40 @@ import pytest
 from turnstream_worker.gate import Gate
 
 SOON = 5  # seconds
+NOT = 0.01  # seconds in which nothing happens
 
 
 class Visit:
     """A turn that comes in, may close the gate behind it, and goes when it is told to."""
 
-    def __init__(self, gate: Gate, *, alone: bool = False) -> None:
+    def __init__(self, gate: Gate, *, alone: bool = False, within: float = SOON) -> None:
         self.inside = asyncio.Event()
         self.alone = asyncio.Event()
-        self.waiting: asyncio.Task[None] | None = None
+        self.waiting: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
-        self._task = asyncio.create_task(self._run(gate, alone))
+        self.task = asyncio.create_task(self._run(gate, alone, within))
 
-    async def _run(self, gate: Gate, alone: bool) -> None:
-        async with gate.beside():
+    async def _run(self, gate: Gate, alone: bool, within: float) -> bool:
+        """Return whether it was where it wanted to be."""
+        async with gate.beside(within) as inside:
+            if not inside:
+                return False
             self.inside.set()
-            if alone:
-                async with gate.alone() as self.waiting:
-                    await asyncio.wait([self.waiting])
-                    self.alone.set()
-                    await self._end.wait()
-            else:
+            if not alone:
                 await self._end.wait()
+                return True
+            async with gate.alone(within) as self.waiting:
+                await asyncio.wait([self.waiting])
+                if not self.waiting.cancelled() and not self.waiting.result():
+                    return False
+                self.alone.set()
+                await self._end.wait()
+                return True
 
     async def go(self) -> None:
         """Go out."""
         self._end.set()
-        await self._task
+        assert await self.task
 
 
 @pytest.fixture
@@ -75,6 +82,36 @@ async def test_alone(gate: Gate) -> None:
     await after.go()
 
 
+async def test_wait_is_bounded(gate: Gate) -> None:
+    """Who comes while one is alone waits a while and goes elsewhere, whether it came to be alone or not."""
+    visits = [Visit(gate) for _ in range(2)]
+    await idle()
+    first = Visit(gate, alone=True)
+    await idle()
+    assert not await gate.opened(NOT)
+    assert not await Visit(gate, within=NOT).task
+    for visit in visits:
+        await visit.go()
+    await first.alone.wait()
+    assert not await Visit(gate, alone=True, within=NOT).task
+    assert first.alone.is_set()
+    await first.go()
+    assert await gate.opened(NOT)
+
+
+async def test_loner_behind_a_loner(gate: Gate) -> None:
+    """One that has to be alone, and was inside already when another closed the gate, neither disturbs it nor stays."""
+    before = Visit(gate)
+    loners = [Visit(gate, alone=True, within=NOT) for _ in range(2)]
+    await idle()
+    assert not await loners[1].task
+    assert not loners[0].task.done()
+    await before.go()
+    await loners[0].alone.wait()
+    await loners[0].go()
+    assert await gate.opened(NOT)
+
+
 async def test_loners_one_by_one(gate: Gate) -> None:
     """Several that have to be alone are so one after the other, and nobody comes in between."""
     loners = [Visit(gate, alone=True) for _ in range(3)]
@@ -102,7 +139,6 @@ async def test_waiting_in_vain(gate: Gate) -> None:
     await loner.go()
     after = Visit(gate)
     await after.inside.wait()
-    async with asyncio.timeout(SOON):
-        await gate.opened()
+    assert await gate.opened(SOON)
     for visit in (before, after):
         await visit.go()

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from turnstream.ids import first_id, is_well_formed, item_id, new_id, owner_of
+from turnstream.ids import first_id, is_item_id, is_well_formed, item_id, new_id, owner_of
 
 
 def test_id_is_a_uuid_of_version_7() -> None:
@@ -90,3 +90,11 @@ def test_ids_of_one_millisecond_are_in_order() -> None:
     made = [new_id("resp_") for _ in range(1000)]
     assert made == sorted(made)
     assert len(set(made)) == len(made)
+
+
+def test_ids_of_items_that_were_made_here() -> None:
+    """What was made as an item's id can be told from what somebody has thought up."""
+    made = item_id("mcpr_", new_id("resp_"))
+    assert is_item_id(made, "mcpr_")
+    assert not any(is_item_id(other, "mcpr_") for other in ("mcpr_1", made[:-1], f"{made}0", f"{made}\n", made[1:]))
+    assert not is_item_id(made, "mcp_")

@@ -139,6 +139,44 @@ async def test_a_revoked_key_ends() -> None:
         await keyring.caller(OURS)
 
 
+async def test_a_revoked_key_in_use() -> None:
+    """Whoever uses a key that is revoked is told so, also while nobody asks, and with the error that askers get."""
+    table = Table(acme=OURS, globex=THEIRS)
+    keyring = Keyring(table, AT_ONCE, private=True)
+    ended, others = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    with keyring.in_use(OURS, ended.set_result), keyring.in_use(THEIRS, others.set_result):
+        del table.valid[digest(OURS)]
+        async with asyncio.timeout(LONG):
+            error = await ended
+    assert (type(error), error.code) == (AuthenticationError, "invalid_api_key")
+    assert not others.done()
+
+
+async def test_no_key_in_use_once_there_are_keys() -> None:
+    """What began when nobody needed a key ends once there is one."""
+    table = Table()
+    ended = asyncio.get_running_loop().create_future()
+    with Keyring(table, AT_ONCE, private=True).in_use(None, ended.set_result):
+        table.valid = {digest(OURS): Caller("acme", admin=False)}
+        async with asyncio.timeout(LONG):
+            assert (await ended).code == "invalid_api_key"
+
+
+async def test_a_key_in_use_while_the_store_is_away() -> None:
+    """As long as it cannot be told whether a key was revoked, what uses it goes on; and then it is looked at again."""
+    table = Table(acme=OURS)
+    table.away = True
+    ended = asyncio.get_running_loop().create_future()
+    with Keyring(table, AT_ONCE, private=True).in_use(OURS, ended.set_result):
+        async with asyncio.timeout(LONG):
+            while table.readings < 3:
+                table.being_read.clear()
+                await table.being_read.wait()
+            assert not ended.done()
+            table.away, table.valid = False, {}
+            await ended
+
+
 async def test_strangers_cost_little() -> None:
     """Any number of unknown keys at a time costs two readings at most: the one under way, and one for them all."""
     table = Table(acme=OURS)

@@ -26,7 +26,7 @@ from turnstream.memory import MemoryBus
 from turnstream.verify import verify
 from turnstream_gateway.relay import Relay
 from turnstream_worker import kept_batches
-from turnstream_worker.event_log import EventLog
+from turnstream_worker.event_log import CheckClaim, EventLog
 
 KEEPALIVE = 15  # seconds of the fake clock, as all that follow
 DEADLINE = 3600
@@ -139,6 +139,7 @@ class Turn(RuleBasedStateMachine):
         self.bus = RecordingBus()
         self.logs: list[EventLog] = []  # one for each attempt, the living one last
         self.claims = 1
+        self.claimed = 1  # the last attempt that the store knows of
         self.taking_over: list[asyncio.Task[None]] = []
         self.readers: list[Reader] = []
         self.through: set[EventLog] = set()  # have written or found an end, or have failed, and write nothing more
@@ -243,12 +244,18 @@ class Turn(RuleBasedStateMachine):
             self.take_over(1)
             self.run(self._wait_for_takeovers())
             self.run(self._finish())
+            self.check_fences()
             self.check()
         finally:
             self.run(self._leave())
             self.loop.close()
             for one in self.patches:
                 one.stop()
+
+    def check_fences(self) -> None:
+        """No attempt has written anything behind a later one, whatever was lost of that."""
+        attempts = [stored.batch.attempt for stored in self.bus.history]
+        assert attempts == sorted(attempts)
 
     def check(self) -> None:
         """Every reader has the log as it is: numbers from 0 on, one end, at the end, and the digest proves it."""
@@ -267,7 +274,7 @@ class Turn(RuleBasedStateMachine):
     # How it is done
 
     async def _begin(self) -> None:
-        self.logs.append(EventLog(self.bus, a_turn()))
+        self.logs.append(EventLog(self.bus, a_turn(), self._check_claim_of(1)))
         await self._join(new=True)
         await self._write(self.logs[0], 1)
         await self.logs[0].flush()  # else a later attempt's log looks like one that was lost
@@ -285,15 +292,23 @@ class Turn(RuleBasedStateMachine):
         self.ended = True
 
     async def _begin_to_take_over(self, attempt: int) -> None:
+        self.claimed = max(self.claimed, attempt)
         self.taking_over.append(asyncio.create_task(self._take_over(attempt)))
 
     async def _take_over(self, attempt: int) -> None:
         with suppress(FencedError):
-            log, state = await EventLog.take_over(self.bus, a_turn(attempt=attempt))
+            log, state = await EventLog.take_over(self.bus, a_turn(attempt=attempt), self._check_claim_of(attempt))
             self.logs += [log]
             self.ended = state.ended  # what the one before has not stored by now, it never will
             if state.ended:
                 self.through.add(log)
+
+    def _check_claim_of(self, attempt: int) -> CheckClaim:
+        async def check_claim() -> None:
+            if attempt < self.claimed:
+                raise FencedError(f"attempt {attempt} is not the last")
+
+        return check_claim
 
     async def _wait_for_takeovers(self) -> None:
         await asyncio.gather(*self.taking_over)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from turnstream.errors import ModelError
+from turnstream.errors import TurnError
 from turnstream_worker.chat_parts import chat_part
 from turnstream_worker.messages import ATTACHED, SUMMARY, Reader
 from turnstream_worker.sealing import Sealing
@@ -140,6 +140,13 @@ def test_custom_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("search", [{}, {"action": {"type": "open_page"}}, {"results": []}])
+def test_search_without_a_query(search: Item) -> None:
+    """A search that does not say what it looked for, as Llama Stack's do not, is nothing to the model."""
+    past = {"type": "web_search_call", "id": "ws_1", "status": "completed", **search}
+    assert messages(said("user", "hi"), past) == messages(said("user", "hi"))
+
+
 def test_output_in_parts() -> None:
     """A function's output in parts is one text."""
     parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
@@ -170,7 +177,7 @@ def test_what_the_last_tool_returned_besides_text() -> None:
 @pytest.mark.parametrize("before", [[], [call(2)], [said("user", "hi")]])
 def test_output_without_its_call(kind: str, before: list[Item]) -> None:
     """An output that answers no call before it is refused in words that say which, since providers' own do not."""
-    with pytest.raises(ModelError, match="call_1") as refused:
+    with pytest.raises(TurnError, match="call_1") as refused:
         messages(*before, {**returned(1, "a"), "type": kind}, call(1))
     assert refused.value.code == "invalid_prompt"
 
@@ -214,6 +221,7 @@ def test_sealed_reasoning() -> None:
 @pytest.mark.parametrize(
     "sealed",
     [None, "gAAAAAB-of-another-vendor", SEALING.seal("other", "hm"), Sealing(b"x" * 32).seal("default", "hm")],
+    ids=["none", "another vendor's", "another tenant's", "another key's"],
 )
 def test_reasoning_that_cannot_be_read(sealed: str | None) -> None:
     """Reasoning that is not ours, or not this tenant's, is left out: the answer is there without it."""
@@ -240,9 +248,11 @@ def test_compaction() -> None:
     ]
 
 
-@pytest.mark.parametrize("sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")])
+@pytest.mark.parametrize(
+    "sealed", ["ts1.", "x", SEALING.seal("other", "We said hello.")], ids=["empty", "rubbish", "another tenant's"]
+)
 def test_compaction_that_cannot_be_read(sealed: str) -> None:
     """A turn does not go on without what came before it: a compaction that is not the tenant's own is refused."""
-    with pytest.raises(ModelError) as refused:
+    with pytest.raises(TurnError) as refused:
         messages(compacted(sealed))
     assert refused.value.code == "invalid_prompt"

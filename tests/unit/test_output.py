@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.turns import SUBJECT, a_turn, events_of
+from support.turns import SUBJECT, a_turn, events_of, unchallenged
 
 from turnstream.events import Batch, encode
 from turnstream.ids import item_id
@@ -161,7 +161,7 @@ async def written_after(before: list[Event], *steps: Step, obfuscate: bool = Tru
     bus = MemoryBus()
     lines = [encode(event["type"], number, without(event, "type")) for number, event in enumerate(before)]
     await bus.append(SUBJECT, Batch(1, 0, lines), 0)
-    log, state = await EventLog.take_over(bus, a_turn(attempt=2))
+    log, state = await EventLog.take_over(bus, a_turn(attempt=2), unchallenged)
     output = Output("resp_1", log, state, obfuscate=obfuscate)
     for step in steps:
         step(output)
@@ -386,7 +386,7 @@ async def test_deltas_without_filling(kind: str) -> None:
 
 async def test_size() -> None:
     """The size is the number of characters of text so far, of all kinds and over all items."""
-    log, state = await EventLog.take_over(MemoryBus(), a_turn())
+    log, state = await EventLog.take_over(MemoryBus(), a_turn(), unchallenged)
     output = Output("resp_1", log, state)
     for step in (text("reasoning_text", "hm"), text("output_text", "hé", "llo"), close(), text("refusal", "no")):
         step(output)
@@ -396,7 +396,7 @@ async def test_size() -> None:
 
 async def test_written() -> None:
     """What is written is the text of the open part alone."""
-    log, state = await EventLog.take_over(MemoryBus(), a_turn())
+    log, state = await EventLog.take_over(MemoryBus(), a_turn(), unchallenged)
     output = Output("resp_1", log, state)
     assert output.written == ""
     text("reasoning_text", "hm", ", well")(output)
@@ -411,7 +411,7 @@ async def test_written() -> None:
 async def test_room() -> None:
     """A writer that is faster than the bus waits until it has caught up."""
     bus = MemoryBus()
-    log, state = await EventLog.take_over(bus, a_turn())
+    log, state = await EventLog.take_over(bus, a_turn(), unchallenged)
     output = Output("resp_1", log, state)
     bus.reachable.clear()
     text("output_text", *["x" * (WAITING_BYTES // 16)] * 20)(output)

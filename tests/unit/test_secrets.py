@@ -66,7 +66,11 @@ def test_no_key(keys: SecretStr | None) -> None:
         Secrets(keys).open("resp_1", secrets(KEY).seal("resp_1", VALUE))
 
 
-@pytest.mark.parametrize("wrong", ["hush", "aHVzaA==", "ä" * 44, f"{KEY}=", KEY[:-2], f"{KEY}{KEY}", f"{KEY},hush"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["hush", "aHVzaA==", "ä" * 44, f"{KEY}=", KEY[:-2], f"{KEY}{KEY}", f"{KEY},hush"],
+    ids=["a word", "too short", "no ASCII", "one more", "cut off", "twice", "one good, one not"],
+)
 def test_what_is_no_key(wrong: str) -> None:
     """What is no key is refused at start, without being told to the log."""
     with pytest.raises(ValueError, match="TURNSTREAM_SECRETS_KEY") as refused:

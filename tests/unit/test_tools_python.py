@@ -106,6 +106,13 @@ async def test_failures(new_tools: NewTools, capfdbinary: pytest.CaptureFixture[
     assert b"secret" not in logged
 
 
+@pytest.mark.parametrize("function", ["break_off", "break_off_in_thread", "leave"])
+async def test_functions_that_end_more_than_their_call(new_tools: NewTools, function: str) -> None:
+    """A function that raises what would cancel the turn, or end the process, has failed like any other."""
+    tools = await toolbox(new_tools(entry(function)))
+    assert await tools[function].call({}, "key") == ToolResult("The tool failed.", failed=True)
+
+
 async def test_limits(new_tools: NewTools) -> None:
     """A function may take only so long, and return only so much."""
     tools = await toolbox(new_tools(entry("hang"), entry("hold"), entry("repeat"), tool_timeout=0.1, tool_output=10))

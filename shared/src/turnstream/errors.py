@@ -15,6 +15,8 @@
     │   ├── FencedError          a later attempt owns the turn
     │   ├── BusyError            too many turns of a conversation have not ended
     │   ├── KeyTakenError        an idempotency key came with another body before
+    │   ├── ConversationGoneError  the conversation that a turn goes on from was deleted
+    │   ├── PreviousGoneError    a turn that another one follows was deleted
     │   ├── HistoryTooLongError  what came before a turn is more than a turn may read
     │   ├── EventsExpiredError   a log no longer holds what is asked for
     │   │   └── EventsLostError      and what it holds does not go on where its reader is
@@ -25,7 +27,8 @@
     │   ├── NoKeyError           a gateway that others can reach has no API key
     │   ├── SchemaError          the database lacks what this version needs
     │   ├── SecretsUnreadableError  no key opens what a client sent along with a turn
-    │   └── ModelError           the model's provider refused or broke
+    │   └── TurnError            a turn fails, or a question about one, and its client is told why
+    │       └── ModelError           the model's provider refused or broke
     └── RetryableError           the same call may pass later
         ├── BusUnavailableError
         │   └── QueueFullError       the work queue takes no more for now
@@ -157,6 +160,14 @@ class KeyTakenError(TerminalError):
     """An idempotency key came with another body before."""
 
 
+class ConversationGoneError(TerminalError):
+    """The conversation that a turn goes on in, or goes on from, was deleted."""
+
+
+class PreviousGoneError(TerminalError):
+    """A turn that another one follows, directly or through others, was deleted."""
+
+
 class HistoryTooLongError(TerminalError):
     """What came before a turn is more than a turn may read."""
 
@@ -215,8 +226,8 @@ class MediaError(TerminalError):
         self.image_code = image_code
 
 
-class ModelError(TerminalError):
-    """The model's provider refused the call or broke off.
+class TurnError(TerminalError):
+    """A turn fails, or a question about one, and its client is told why.
 
     `code` is the response's error code and `status` the HTTP status that fits an answer to a client. `retry_after` is
     in how many seconds the same call may pass, 0 where the provider names no time; None says that it will not.
@@ -250,6 +261,10 @@ class ModelError(TerminalError):
         kind = "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
         kind = "rate_limit_error" if self.status == HTTPStatus.TOO_MANY_REQUESTS else kind
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
+
+
+class ModelError(TurnError):
+    """The model's provider refused the call or broke off."""
 
 
 class BusUnavailableError(RetryableError):

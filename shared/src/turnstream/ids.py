@@ -5,6 +5,7 @@ import secrets
 import time
 
 OWN_DIGITS = 32  # of an id, behind its prefix
+ITEM_BYTES = 6  # that tell an owner's items apart
 WELL_FORMED = r"^[A-Za-z0-9_-]{1,64}$"  # what any id looks like; anything else names nothing
 
 
@@ -25,7 +26,12 @@ def item_id(prefix: str, owner: str) -> str:
 
     So an item that is referred to is found by a primary key, with no index over items.
     """
-    return f"{prefix}{owner.partition('_')[2]}{secrets.token_hex(6)}"
+    return f"{prefix}{owner.partition('_')[2]}{secrets.token_hex(ITEM_BYTES)}"
+
+
+def is_item_id(value: str, prefix: str) -> bool:
+    """Tell whether this can be what `item_id` has made with this prefix."""
+    return re.fullmatch(rf"{prefix}[0-9a-f]{{{OWN_DIGITS + 2 * ITEM_BYTES}}}", value) is not None
 
 
 def owner_of(item: str, prefix: str) -> str:

@@ -24,9 +24,9 @@ from turnstream.errors import (
     BusUnavailableError,
     EventTooLargeError,
     FencedError,
-    ModelError,
     QueueFullError,
     TooLargeError,
+    TurnError,
 )
 from turnstream.events import Batch
 from turnstream.subjects import Consumer
@@ -109,9 +109,14 @@ class MemoryBus(Bus):
         self._deliveries.append(delivery)
         return delivery
 
+    @property
+    def event_limit(self) -> int:
+        """Bytes that an event may have, alone in its batch."""
+        return MAX_PAYLOAD - HEADER_ROOM
+
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:  # noqa: ARG002
         """Store a batch behind `expected`; a lost ack makes it ask again, as the real one does."""
-        if len(batch.payload()) + HEADER_ROOM > MAX_PAYLOAD:
+        if len(batch.payload()) > self.event_limit:
             raise EventTooLargeError(f"a batch of {len(batch.payload())} bytes is larger than a message may be")
         await self.request()
         log = self._logs[subject]
@@ -192,7 +197,7 @@ class MemoryBus(Bus):
         try:
             async with asyncio.timeout(within):
                 answer = orjson.dumps(await self._endpoints[subject](orjson.loads(data)))
-        except (ApiError, ModelError) as error:
+        except (ApiError, TurnError) as error:
             raise failures.decode(failures.encode(error)) from None
         except TimeoutError as error:
             raise BusUnavailableError(f"no answer on {subject}") from error
@@ -298,6 +303,9 @@ class _MemoryWorkQueue(WorkQueue):
     async def __aexit__(self, *_: object) -> None: ...
 
     async def stop(self) -> None:
+        """Stop nothing: nothing is asked for ahead."""
+
+    async def give_back(self) -> None:
         """Give nothing back: nothing is delivered before it is taken."""
 
     async def next(self) -> Delivery:

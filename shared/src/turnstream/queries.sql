@@ -12,7 +12,8 @@ WITH past AS (
     ON CONFLICT DO NOTHING
     RETURNING id, tenant, conversation
 ), opened AS (
-    INSERT INTO open_turns (turn, tenant, conversation) SELECT id, tenant, conversation FROM accepted
+    INSERT INTO open_turns (turn, tenant, conversation, due)
+    SELECT id, tenant, conversation, now() + $13::interval FROM accepted
 ), lined AS (
     UPDATE conversations SET line = line || accepted.id FROM accepted WHERE conversations.id = accepted.conversation
 )
@@ -27,15 +28,20 @@ WHERE turns.tenant = $2 AND (turns.id = $1 OR idempotency_key = $3)
 SELECT cardinality(line) AS length FROM conversations WHERE id = $1 AND tenant = $2
 
 -- retried: the newest turn that came with this body since an id was made; ids sort by time
-SELECT id FROM turns WHERE tenant = $1 AND id > $2 AND fingerprint = $3 ORDER BY id DESC LIMIT 1
+SELECT turns.id, coalesce(line[1:array_position(line, turns.id) - 1], '{}') AS ahead
+FROM turns LEFT JOIN conversations ON conversations.id = turns.conversation
+WHERE turns.tenant = $1 AND turns.id > $2 AND fingerprint = $3 ORDER BY turns.id DESC LIMIT 1
 
--- withdraw: take back a turn that could not be queued
+-- withdraw: take back a turn that could not be queued, and let the next one in its line go on
 WITH withdrawn AS (
     DELETE FROM open_turns WHERE turn = $1 AND attempt = 0 RETURNING turn, conversation
 ), unlined AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM withdrawn WHERE conversations.id = withdrawn.conversation
+    RETURNING line[1] AS next
+), deleted AS (
+    DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn
 )
-DELETE FROM turns USING withdrawn WHERE turns.id = withdrawn.turn RETURNING turns.id
+SELECT next FROM withdrawn LEFT JOIN unlined ON true
 
 -- turn: read a tenant's turn
 SELECT turns.*, coalesce(open_turns.attempt, 0) AS attempt, coalesce(open_turns.handovers, 0) AS handovers
@@ -63,8 +69,8 @@ WITH deleted AS (
 )
 SELECT id FROM deleted
 
--- claim: take a turn that nobody holds, if it is the first in its conversation's line or is to be ended; the same owner
--- asking again keeps its attempt
+-- claim: take a turn that nobody holds, if it is the first in its conversation's line or is to be ended, since it was
+-- cancelled or its time is over; the same owner asking again keeps its attempt
 WITH taken AS (
     UPDATE open_turns
     SET attempt = attempt + (owner IS DISTINCT FROM $2)::int, owner = $2, until = now() + $3
@@ -72,10 +78,14 @@ WITH taken AS (
       AND (until IS NULL OR until < now() OR owner = $2)
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
+        OR due < now()
         OR EXISTS (SELECT FROM turns WHERE id = $1 AND status = 'cancelled'))
     RETURNING turn, attempt, handovers, finished
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
+
+-- claimed: find a turn that is open, if this attempt is the last at it
+SELECT turn FROM open_turns WHERE turn = $1 AND attempt = $2
 
 -- renew: prolong the leases of these turns; say which of them are still these owners', and which of those are cancelled
 UPDATE open_turns SET until = now() + $3
@@ -96,29 +106,35 @@ WITH held AS (
 ), finished AS (
     UPDATE turns
     SET status = CASE status WHEN 'cancelled' THEN status ELSE $3 END,
-        output = $4, usage = $5, error = $6, incomplete = $7, service_tier = $10,
+        output = $4, usage = $5, service_tier = $10,
+        error = CASE status WHEN 'cancelled' THEN NULL ELSE $6::json END,
+        incomplete = CASE status WHEN 'cancelled' THEN NULL ELSE $7::json END,
         completed_at = coalesce(completed_at, now()),
+        stood_behind = coalesce((SELECT max(position) FROM items WHERE items.conversation = turns.conversation), 0),
         secrets = substring(secrets FOR 0) -- erased, and not null: a replay knows by it that something is missing
     FROM held
     WHERE id = held.turn
-    RETURNING id, conversation, status, completed_at, kept
+    RETURNING id, conversation, status, error, incomplete, completed_at, kept
 ), extended AS (
     INSERT INTO items (conversation, id, turn, data)
     SELECT conversations.id, item.id, finished.id, item.data
     FROM finished
     JOIN conversations ON conversations.id = finished.conversation
     CROSS JOIN unnest($8::text[], $9::json[], $11::boolean[]) WITH ORDINALITY AS item (id, data, whole, place)
-    WHERE finished.status IN ('completed', 'incomplete') OR (finished.kept AND item.whole)
+    WHERE finished.status = 'completed'
+      -- One whose time was over while it waited for others has said nothing, and must not stand before them.
+      OR (finished.status = 'incomplete' AND finished.id <> ALL(conversations.line[2:]))
+      OR (finished.kept AND item.whole)
     ORDER BY item.place
     ON CONFLICT (conversation, id) DO NOTHING
 ), moved AS (
     UPDATE conversations SET line = array_remove(line, $1) FROM finished WHERE conversations.id = finished.conversation
     RETURNING line[1] AS next
 )
-SELECT status, completed_at, moved.next FROM finished LEFT JOIN moved ON true
+SELECT status, error, incomplete, completed_at, moved.next FROM finished LEFT JOIN moved ON true
 
 -- finished: read how an attempt has finished
-SELECT status, completed_at, line[1] AS next
+SELECT status, error, incomplete, completed_at, line[1] AS next
 FROM open_turns JOIN turns ON turns.id = open_turns.turn LEFT JOIN conversations ON conversations.id = turns.conversation
 WHERE turn = $1 AND attempt = $2 AND finished
 
@@ -158,13 +174,15 @@ WITH RECURSIVE chain AS (
 ), bounded AS (
     SELECT max(depth) <= $3 AND max(size) <= $4 AS fits FROM chain
 )
-SELECT id, conversation, CASE WHEN fits THEN input END AS input, CASE WHEN fits THEN output END AS output
+SELECT id, previous, conversation, CASE WHEN fits THEN input END AS input, CASE WHEN fits THEN output END AS output
 FROM chain CROSS JOIN bounded ORDER BY depth DESC
 
--- items_before: a conversation's items up to a turn's own (all if it has none); without content if they are too large
-SELECT CASE WHEN sum(octet_length(data::text)) OVER () <= $3 THEN data END AS data FROM items
-WHERE conversation = $1
-  AND position < coalesce((SELECT min(position) FROM items WHERE conversation = $1 AND turn = $2), 9223372036854775807)
+-- items_before: a conversation's items up to a turn's own (all if that has not ended), without content if they are too
+-- large; no row if the conversation is gone, and one with no item if it has none
+SELECT position, CASE WHEN sum(octet_length(data::text)) OVER () <= $3 THEN data END AS data
+FROM conversations LEFT JOIN items ON items.conversation = conversations.id
+  AND position <= coalesce((SELECT stood_behind FROM turns WHERE id = $2), 9223372036854775807)
+WHERE conversations.id = $1 AND tenant = $4
 ORDER BY position
 
 -- referenced: those of these items that stand in a tenant's conversations
@@ -229,9 +247,15 @@ ORDER BY position DESC LIMIT $4
 -- secret: read a secret of the deployment
 SELECT value FROM secrets WHERE name = $1
 
--- journal: write steps, as the attempt that holds the turn
+-- journal: write steps, as the attempt that holds the turn; an approval goes to the first call that is begun with it
 WITH held AS (
-    SELECT attempt FROM open_turns WHERE turn = $1 AND attempt = $2 AND NOT finished FOR SHARE
+    SELECT attempt, tenant FROM open_turns WHERE turn = $1 AND attempt = $2 AND NOT finished FOR SHARE
+), approved AS (
+    INSERT INTO approvals (tenant, request, turn, step, call)
+    SELECT held.tenant, approved.request, $1, approved.step, approved.call
+    FROM held CROSS JOIN unnest($13::text[], $14::int[], $15::text[]) AS approved (request, step, call)
+    ORDER BY approved.request -- two turns that take the same ones cannot wait for each other
+    ON CONFLICT DO NOTHING
 ), written AS (
     INSERT INTO steps (turn, number, kind, name, attempt, state, digest, items, usage, started_at, finished_at)
     SELECT $1, step.*
@@ -242,6 +266,12 @@ WITH held AS (
     SET state = excluded.state, items = excluded.items, usage = excluded.usage, finished_at = excluded.finished_at
 )
 SELECT attempt FROM held
+
+-- approved: the call that an approval has gone to, and how far it is
+SELECT approvals.turn, step, call, state, items,
+    EXISTS (SELECT FROM open_turns WHERE open_turns.turn = approvals.turn AND NOT finished) AS open
+FROM approvals LEFT JOIN steps ON steps.turn = approvals.turn AND steps.number = approvals.step
+WHERE tenant = $1 AND request = $2
 
 -- steps: read a turn's journal
 SELECT number, kind, name, attempt, state, digest, items, usage, started_at, finished_at
@@ -271,8 +301,21 @@ WITH lost AS (
       AND (until < now() OR (owner IS NULL AND queued_at < now() - $1::interval))
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
+        OR due < now()
         OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
     ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM lost WHERE open_turns.turn = lost.turn
 RETURNING open_turns.turn, tenant, attempt, extract(epoch FROM queued_at) AS queued_at
+
+-- overdue: find turns that nobody holds and whose time is over, so long after they were accepted where their clients have
+-- said nothing else. They can be claimed now, whatever they wait for; they count as queued, and are not found again
+WITH overdue AS (
+    SELECT turn FROM open_turns
+    WHERE (SELECT pg_try_advisory_xact_lock(8321, 3))
+      AND owner IS NULL AND NOT finished AND coalesce(due, accepted_at + $1::interval) BETWEEN queued_at AND now()
+    ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE open_turns SET due = coalesce(due, accepted_at + $1), queued_at = now() FROM overdue
+WHERE open_turns.turn = overdue.turn
+RETURNING open_turns.turn

@@ -8,15 +8,23 @@ from typing import Any
 import orjson
 
 from turnstream.database import Database, Row, named_queries
-from turnstream.errors import BusyError, FencedError, HistoryTooLongError, KeyTakenError
+from turnstream.errors import (
+    BusyError,
+    ConversationGoneError,
+    FencedError,
+    HistoryTooLongError,
+    KeyTakenError,
+    PreviousGoneError,
+)
 from turnstream.ids import owner_of
-from turnstream.steps import Step
+from turnstream.steps import ApprovedCall, Step
 from turnstream.turns import Accepted, Conversation, Item, Lost, Outcome, Turn
 
 CHAIN_LIMIT = 1000  # turns that previous_response_id may lead back through
 LINE_LIMIT = 100  # turns of a conversation that may wait for each other
 
 _SQL = named_queries("turnstream")
+_NONE: tuple[list[object], ...] = ([], [], [])  # no approval that a call is begun with
 _TURN_COLUMNS = [field.name for field in fields(Turn)]
 
 
@@ -50,7 +58,8 @@ class Store:
         another body, by its fingerprint, before.
         """
         values = (turn, tenant, conversation, previous, request, items, key, fingerprint, stored, request.get("model"))
-        rows = await self._run("accept", *values, secrets, line_limit)
+        deadline = timedelta(seconds=request["deadline"]) if "deadline" in request else None
+        rows = await self._run("accept", *values, secrets, line_limit, deadline)
         if rows:
             return Accepted(turn, list(rows[0]["ahead"]))
         # Not stored now: it was by a try whose answer was lost, or by an earlier request with its key, or not at all.
@@ -64,14 +73,18 @@ class Store:
             raise BusyError(f"{line[0]['length']} turns of {conversation} have not ended")
         return None
 
-    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> str | None:
+    async def retried(self, tenant: str, fingerprint: bytes, since: str) -> Accepted | None:
         """Return the newest turn that came with this body and whose id was made after the id `since`."""
         rows = await self._run("retried", tenant, since, fingerprint)
-        return str(rows[0]["id"]) if rows else None
+        return Accepted(rows[0]["id"], list(rows[0]["ahead"])) if rows else None
 
-    async def withdraw(self, turn: str) -> bool:
-        """Take back a turn, unless a worker has claimed it; tell whether it was there."""
-        return bool(await self._run("withdraw", turn))
+    async def withdraw(self, turn: str) -> tuple[bool, str | None]:
+        """Take back a turn, unless a worker has claimed it, and let the next turn of its conversation go on.
+
+        Returns whether it was there, and the next turn, which is to be queued now.
+        """
+        rows = await self._run("withdraw", turn)
+        return bool(rows), rows[0]["next"] if rows else None
 
     async def turn(self, tenant: str, turn: str) -> Turn | None:
         """Return a tenant's turn."""
@@ -104,6 +117,11 @@ class Store:
             rows = await self._run("claim", turn, owner, timedelta(seconds=lease))
         return _turn(rows)
 
+    async def check_claim(self, turn: Turn) -> None:
+        """Raise FencedError if a later attempt than this one has claimed the turn, or it is open no more."""
+        if not await self._run("claimed", turn.id, turn.attempt):
+            raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+
     async def renew(self, held: dict[str, str], lease: float, *, patience: float) -> dict[str, bool]:
         """Prolong the leases of turns (owner to id) by `lease` seconds.
 
@@ -113,9 +131,9 @@ class Store:
         rows = await self._run("renew", *values, patience=patience)
         return {row["owner"]: row["cancelled"] for row in rows}
 
-    async def release(self, turn: Turn, owner: str) -> None:
+    async def release(self, turn: Turn, owner: str, *, patience: float | None = None) -> None:
         """Give up a turn that has not ended, so that it can be claimed at once."""
-        await self._run("release", turn.id, owner, turn.handovers + 1)
+        await self._run("release", turn.id, owner, turn.handovers + 1, patience=patience)
 
     async def excuse(self, turn: Turn, owner: str, *, excused: bool) -> None:
         """Say whether an attempt is not to count, should its worker die now; raise FencedError if it is not the last.
@@ -156,8 +174,8 @@ class Store:
             completed_at=rows[0]["completed_at"],
             output=outcome.output,
             usage=outcome.usage,
-            error=outcome.error,
-            incomplete=outcome.incomplete,
+            error=rows[0]["error"],
+            incomplete=rows[0]["incomplete"],
             service_tier=outcome.service_tier,
             secrets=None,
         )
@@ -187,10 +205,20 @@ class Store:
         await self._run("forget", turn.id, {"model": turn.request["model"], "store": False})
 
     async def journal(self, turn: Turn, steps: Sequence[Step]) -> None:
-        """Write steps, new ones or those that have gone on, in one transaction; raise FencedError."""
+        """Write steps, new ones or those that have gone on, in one transaction; raise FencedError.
+
+        An approval that a call is begun with is the call's from then on, unless another one has it.
+        """
         columns = zip(*map(_columns, steps), strict=True)
-        if not await self._run("journal", turn.id, turn.attempt, *map(list, columns)):
+        begun = [step for step in steps if step.state == "started" and step.approval]
+        approvals = zip(*((step.approval, step.number, step.call) for step in begun), strict=True) if begun else _NONE
+        if not await self._run("journal", turn.id, turn.attempt, *map(list, columns), *approvals):
             raise FencedError(f"attempt {turn.attempt} of {turn.id} is not the last")
+
+    async def approved(self, tenant: str, request: str) -> ApprovedCall | None:
+        """Return the call that the approval of a tenant's request has gone to, if one was begun with it."""
+        rows = await self._run("approved", tenant, request)
+        return ApprovedCall(**rows[0]) if rows else None
 
     async def steps(self, turn: str) -> list[Step]:
         """Return a turn's journal, in order."""
@@ -205,22 +233,25 @@ class Store:
             found += [*row["input"], *(row["output"] or [])]
         return {item["id"]: item for item in found if item["id"] in items}
 
-    async def history(self, turn: Turn, limit: int) -> list[Item] | None:
-        """Return the items that stand before a turn's own input, or None if its conversation is gone.
+    async def history(self, turn: Turn, limit: int) -> list[Item]:
+        """Return the items that stand before a turn's own.
 
-        Raises HistoryTooLongError for more than `limit` bytes of them, or more than CHAIN_LIMIT turns in a chain.
+        Raises ConversationGoneError or PreviousGoneError if what they stood in was deleted, also in part, and
+        HistoryTooLongError for more than `limit` bytes of them, or more than CHAIN_LIMIT turns in a chain.
         """
         if turn.conversation:
-            if await self.conversation(turn.tenant, turn.conversation) is None:
-                return None
-            return await self._items_before(turn.conversation, turn.id, limit)
+            return await self._items_before(turn.tenant, turn.conversation, turn.id, limit)
         if turn.previous:
             return await self._chain(turn.tenant, turn.previous, limit)
         return []
 
-    async def _items_before(self, conversation: str, turn: str, limit: int) -> list[Item]:
-        rows = await self._run("items_before", conversation, turn, limit)
-        if rows and rows[0]["data"] is None:
+    async def _items_before(self, tenant: str, conversation: str, turn: str, limit: int) -> list[Item]:
+        rows = await self._run("items_before", conversation, turn, limit, tenant)
+        if not rows:
+            raise ConversationGoneError(f"{conversation} was deleted")
+        if rows[0]["position"] is None:
+            return []
+        if rows[0]["data"] is None:
             raise HistoryTooLongError(f"{conversation} holds more than {limit} bytes")
         return [row["data"] for row in rows]
 
@@ -228,10 +259,12 @@ class Store:
         chain = await self._run("chain", last, tenant, CHAIN_LIMIT, limit)
         if chain and chain[0]["input"] is None:
             raise HistoryTooLongError(f"{last} follows more than {CHAIN_LIMIT} turns or {limit} bytes")
+        if not chain or chain[0]["previous"]:
+            raise PreviousGoneError(f"{chain[0]['previous'] if chain else last} was deleted")
         items: list[Item] = []
-        if chain and chain[0]["conversation"]:
+        if chain[0]["conversation"]:
             # The chain begins in a conversation, which is its past.
-            items += await self._items_before(chain[0]["conversation"], chain[0]["id"], limit)
+            items += await self._items_before(tenant, chain[0]["conversation"], chain[0]["id"], limit)
         for row in chain:
             items += row["input"]
             items += row["output"] or []
@@ -239,22 +272,31 @@ class Store:
 
     # Turns that nobody runs
 
-    async def owners(self) -> list[str]:
+    async def owners(self, *, patience: float | None = None) -> list[str]:
         """Return the workers that hold turns."""
-        return [row["worker"] for row in await self._run("owners")]
+        return [row["worker"] for row in await self._run("owners", patience=patience)]
 
-    async def take_over(self, workers: list[str], limit: int) -> list[str]:
+    async def take_over(self, workers: list[str], limit: int, *, patience: float | None = None) -> list[str]:
         """Free up to `limit` turns that dead workers hold; return what their messages are given back by, in order."""
-        return [row["receipt"] for row in await self._run("take_over", workers, limit)]
+        return [row["receipt"] for row in await self._run("take_over", workers, limit, patience=patience)]
 
-    async def lost(self, seconds: float, limit: int) -> list[Lost]:
+    async def lost(self, seconds: float, limit: int, *, patience: float | None = None) -> list[Lost]:
         """Return up to `limit` turns that are to be queued again, since they could run and have not for some time.
 
         Their owner's lease is over, or nobody has claimed them although they were queued so many seconds ago. From now
         on they count as queued.
         """
-        rows = await self._run("lost", timedelta(seconds=seconds), limit)
+        rows = await self._run("lost", timedelta(seconds=seconds), limit, patience=patience)
         return [Lost(row["tenant"], row["turn"], f"{row['turn']}:{row['attempt']}:{row['queued_at']}") for row in rows]
+
+    async def overdue(self, deadline: float, limit: int, *, patience: float | None = None) -> list[str]:
+        """Return up to `limit` turns that nobody runs although their time is over.
+
+        That is `deadline` seconds after they were accepted, where they don't say themselves. From now on they can be
+        claimed, whatever they wait for; they count as queued.
+        """
+        rows = await self._run("overdue", timedelta(seconds=deadline), limit, patience=patience)
+        return [row["turn"] for row in rows]
 
     async def secret(self, name: str) -> bytes:
         """Return a secret of the deployment, which its migrations made."""

@@ -60,8 +60,9 @@ QUESTIONS = "stack.questions.*"
 COUNT_TOKENS = "stack.questions.count_tokens"
 COMPACT = "stack.questions.compact"
 
-# The last word of a worker's beat: that it lives, and that it has left in order.
-HERE, GONE = "here", "gone"
+# The last word of a worker's beat: that it lives, that it does and the store does not answer it, that it has left in
+# order.
+HERE, BLIND, GONE = "here", "blind", "gone"
 
 # Streamed answers, and what their askers say meanwhile; each process has subjects of its own below these. They are no
 # inboxes: into another's inbox NATS lets a service answer once, and within two minutes.
@@ -100,7 +101,7 @@ def cancel(turn: str) -> str:
 
 
 def beat(worker: str, word: str) -> str:
-    """Return the subject that a worker says on that it is HERE or GONE."""
+    """Return the subject that a worker says on that it is HERE, BLIND or GONE."""
     return f"control.beat.{worker}.{word}"
 
 

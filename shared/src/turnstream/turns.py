@@ -28,7 +28,7 @@ class Turn:
     error: dict[str, Any] | None
     incomplete: dict[str, Any] | None  # why it is incomplete
     attempt: int  # how often it was claimed; 0 once it has ended
-    handovers: int  # how often a worker that was stopped gave it up
+    handovers: int  # how often a worker gave it up that was stopped, had no room, or found NATS or Postgres away
     stored: bool  # whether its content is kept when it has ended, and shown
     kept: bool  # whether its conversation keeps what it had finished when it was cancelled
     secrets: bytes | None  # what its client gave it for tools and providers, encrypted; empty once it has ended

@@ -18,7 +18,7 @@ from turnstream_gateway.requests import CountTokens, Question
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Asks for a tenant. Every method raises NotFoundError for what is not this tenant's, and ModelError."""
+    """Asks for a tenant. Every method raises NotFoundError for what is not this tenant's, and TurnError."""
 
     bus: Bus
     store: Store

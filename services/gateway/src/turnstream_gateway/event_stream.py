@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from turnstream.errors import BusUnavailableError, EventsExpiredError
+from turnstream.errors import ApiError, BusUnavailableError, EventsExpiredError, InvalidRequestError
 from turnstream.events import encode, sse_frame, without_obfuscation
 from turnstream.logs import log
 from turnstream_gateway.disconnects import Reading
@@ -48,12 +48,14 @@ class EventStream(Response):
         self._new = new
         self._with_ids = with_ids
         self._obfuscated = obfuscated
+        self._refusal: ApiError | None = None
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the headers at once, then events as they are stored, until the turn ends or the client goes."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the headers at once, then events as they are stored, until the turn, the client or its key ends."""
         try:
             async with self._reading as reading:
-                await self._stream(receive, send, reading)
+                with scope["state"]["key_in_use"](self._refuse):
+                    await self._stream(receive, send, reading)
         finally:
             await self._relay.__aexit__(None, None, None)
 
@@ -63,23 +65,32 @@ class EventStream(Response):
             # With its id a client can come back before it has seen an event.
             headers = [*HEADERS, (b"x-response-id", self._relay.turn.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
+            failure: ApiError | None = None
             try:
                 async for lines in self._relay.lines(self._after, new=self._new):
                     body = self._frames(lines) if lines else KEEPALIVE
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             except EventsExpiredError as error:
-                failure = {"message": str(error), "code": error.code, "param": None}
-                # Where the specification has it, and flat, where OpenAI's SDK reads it.
-                nested = {"error": {"type": "invalid_request_error", **failure}}
-                body = sse_frame(encode("error", self._after + 1, {**nested, **failure}))
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                failure = InvalidRequestError(str(error), code=error.code)
+            if failure := failure or self._refusal:
+                await send({"type": "http.response.body", "body": self._error_frame(failure), "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except BusUnavailableError as error:
             # The headers are out: breaking off tells the client to come back, on this gateway or another.
             log.warning("relay.broken_off", turn=self._relay.turn, error=str(error))
         finally:
-            reading.broken_off = gone.done()
+            reading.broken_off = gone.done() or self._refusal is not None
             gone.cancel()
+
+    def _refuse(self, error: ApiError) -> None:
+        """End the stream with an error."""
+        self._refusal = error
+        self._relay.stop()
+
+    def _error_frame(self, error: ApiError) -> bytes:
+        # Where the specification has it, and flat, where OpenAI's SDK reads it.
+        flat = {"message": error.message, "code": error.code, "param": error.param}
+        return sse_frame(encode("error", self._after + 1, {**error.body(), **flat}))
 
     def _frames(self, lines: list[bytes]) -> bytes:
         if not self._obfuscated:

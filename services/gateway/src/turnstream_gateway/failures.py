@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from turnstream.errors import ApiError, InvalidRequestError, ModelError, RetryableError, UnavailableError
+from turnstream.errors import ApiError, InvalidRequestError, RetryableError, TurnError, UnavailableError
 from turnstream.logs import fault, log
 from turnstream_gateway.bodies import SHOWN
 
@@ -24,7 +24,7 @@ CODES_BY_STATUS = {413: "body_too_large"}
 def install(app: FastAPI) -> None:
     """Make the application answer failures so."""
     app.add_exception_handler(ApiError, _on_api_error)
-    app.add_exception_handler(ModelError, _on_model_error)
+    app.add_exception_handler(TurnError, _on_turn_error)
     app.add_exception_handler(RetryableError, _on_unavailable)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -40,8 +40,8 @@ async def _on_api_error(_request: Request, error: Exception) -> JSONResponse:
     return _answer(error)
 
 
-async def _on_model_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ModelError)
+async def _on_turn_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TurnError)
     return JSONResponse(error.body(), error.status, error.headers)
 
 

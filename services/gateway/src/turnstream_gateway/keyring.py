@@ -6,14 +6,18 @@ send, takes room here, pushes another one out, or costs a query of its own.
 
 import asyncio
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
-from turnstream.errors import AuthenticationError
+from turnstream.errors import AuthenticationError, StoreUnavailableError
 from turnstream.keys import WELL_FORMED, Caller, Keys, digest
 from turnstream.subjects import DEFAULT_TENANT
 
 ANYBODY = Caller(DEFAULT_TENANT, admin=True)  # while there are no keys: who reaches the gateway owns its machine
 PAUSE = 0.25  # seconds between two readings at least, however many unknown keys are sent
+
+type OnEnd = Callable[[AuthenticationError], None]
 
 
 class Keyring:
@@ -30,6 +34,8 @@ class Keyring:
         self._callers: dict[bytes, Caller] = {}
         self._read_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
+        self._used: dict[bytes | None, set[OnEnd]] = {}  # bearer tokens, with whom to tell when they are good no more
+        self._watching: asyncio.Task[None] | None = None
 
     async def caller(self, bearer: bytes | None) -> Caller:
         """Return whose request it is that carries this bearer token.
@@ -51,6 +57,35 @@ class Keyring:
         if caller is None:
             raise _refusal(bearer)
         return caller
+
+    @contextmanager
+    def in_use(self, bearer: bytes | None, on_end: OnEnd) -> Iterator[None]:
+        """Call `on_end` once this bearer token, which was good, is nobody's any more; `ttl` seconds later at most.
+
+        While that cannot be told, it goes on.
+        """
+        self._used.setdefault(bearer, set()).add(on_end)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch(), name="keyring.watch")
+        try:
+            yield
+        finally:
+            self._used[bearer].discard(on_end)
+            if not self._used[bearer]:
+                del self._used[bearer]
+
+    async def _watch(self) -> None:
+        """Look at the tokens in use, each once for all who use it, whenever the keys are to be read again."""
+        while self._used:
+            await asyncio.sleep(max(PAUSE, self._read_at + self._ttl - monotonic()))
+            for bearer in tuple(self._used):
+                try:
+                    await self.caller(bearer)
+                except AuthenticationError as error:
+                    for on_end in self._used.get(bearer, ()):
+                        on_end(error)
+                except StoreUnavailableError:
+                    break
 
     async def _renew(self, since: float) -> None:
         """Read the keys, unless that was begun since a certain time; all who wait share one reading."""

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from turnstream import subjects
 from turnstream.bus import Answer, Bus
-from turnstream.errors import ApiError, BusUnavailableError, ModelError, UnavailableError
+from turnstream.errors import ApiError, BusUnavailableError, TurnError, UnavailableError
 from turnstream.logs import log
 from turnstream_gateway.calls import Call
 from turnstream_gateway.event_stream import HEADERS, KEEPALIVE
@@ -77,7 +77,7 @@ async def _stream(answer: Answer, send: Send, *, keepalive: float, says_done: bo
         async for last in _said(answer, keepalive):
             body = last if says_done else DONE.sub(b"", last)
             await send({"type": "http.response.body", "body": body, "more_body": True})
-    except (ApiError, ModelError, BusUnavailableError) as error:
+    except (ApiError, TurnError, BusUnavailableError) as error:
         if not last.endswith(b"\n"):
             return  # in the middle of an event nothing can be said but by breaking off
         frame = b"data: %b\n\n" % orjson.dumps(_shown(error).body())
@@ -106,13 +106,13 @@ async def _whole(answer: Answer, send: Send) -> None:
         while data is not None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
             data = await answer.next()
-    except (ApiError, ModelError, BusUnavailableError) as error:
+    except (ApiError, TurnError, BusUnavailableError) as error:
         _shown(error)
     else:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _shown(error: ApiError | ModelError | BusUnavailableError) -> ApiError | ModelError:
+def _shown(error: ApiError | TurnError | BusUnavailableError) -> ApiError | TurnError:
     """Log what broke an answer off, and return what its client is told."""
     log.warning("pass_through.broken_off", error=type(error).__name__)
     if isinstance(error, BusUnavailableError):

@@ -115,7 +115,12 @@ class Questions:
 
 
 def copy_item(item: Item, owner: str) -> Item:
-    """Return an item for another owner, with an id of its own: pages of a list go on behind an id that stands once."""
+    """Return an item for another owner, with an id of its own: pages of a list go on behind an id that stands once.
+
+    But what asks for approval stays what it is, since it can be allowed once.
+    """
+    if item["type"] == "mcp_approval_request":
+        return item
     return {**item, "id": item_id(f"{item['id'].partition('_')[0]}_", owner)}
 
 

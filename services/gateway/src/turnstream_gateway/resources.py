@@ -5,6 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from turnstream_gateway.resource_items import ItemResource, Resource
+from turnstream_gateway.resource_tools import (
+    AllowedToolsResource,
+    CustomToolResource,
+    FunctionToolResource,
+    McpChoiceResource,
+    McpToolResource,
+    NamedToolResource,
+    TextFormatResource,
+    WebSearchChoiceResource,
+    WebSearchToolResource,
+)
 
 # A response
 
@@ -44,120 +55,6 @@ class UsageResource(Resource):
     output_tokens: int
     output_tokens_details: OutputTokensDetails
     total_tokens: int
-
-
-class FunctionToolResource(Resource):
-    """A function that the client runs itself."""
-
-    type: Literal["function"]
-    name: str
-    description: str | None
-    parameters: dict[str, Any] | None
-    strict: bool | None
-
-
-class TextFormatResource(Resource):
-    """Text in no particular form."""
-
-    type: Literal["text"]
-
-
-class GrammarFormatResource(Resource):
-    """Text of a grammar."""
-
-    type: Literal["grammar"]
-    syntax: Literal["lark", "regex"]
-    definition: str
-
-
-class CustomToolResource(Resource):
-    """A tool that the client runs itself and that takes text."""
-
-    type: Literal["custom"]
-    name: str
-    description: str | None
-    format: Annotated[TextFormatResource | GrammarFormatResource, Field(discriminator="type")] | None
-
-
-class ToolFilterResource(Resource):
-    """Which of a server's tools are meant: those of these names, and those that say whether they only read."""
-
-    tool_names: list[str] | None
-    read_only: bool | None
-
-
-class ApprovalFilterResource(Resource):
-    """Which of a server's tools are called only once that was approved, and which without asking."""
-
-    always: ToolFilterResource | None
-    never: ToolFilterResource | None
-
-
-class McpToolResource(Resource):
-    """The tools of an MCP server. The headers and the authorization that came with it are never shown."""
-
-    type: Literal["mcp"]
-    server_label: str
-    server_url: str | None
-    connector_id: str | None
-    server_description: str | None
-    allowed_tools: list[str] | ToolFilterResource | None
-    require_approval: Literal["always", "never"] | ApprovalFilterResource | None
-    on_uncertain: Literal["retry", "fail", "ask"] | None
-
-
-class UserLocationResource(Resource):
-    """About where the user is."""
-
-    type: Literal["approximate"]
-    city: str | None
-    country: str | None
-    region: str | None
-    timezone: str | None
-
-
-class SearchFiltersResource(Resource):
-    """Which pages are looked for."""
-
-    allowed_domains: list[str] | None
-
-
-class WebSearchToolResource(Resource):
-    """A search of the web."""
-
-    type: Literal["web_search"]
-    search_context_size: Literal["low", "medium", "high"]
-    user_location: UserLocationResource | None
-    filters: SearchFiltersResource | None
-
-
-class NamedToolResource(Resource):
-    """One tool, by its name."""
-
-    type: Literal["function", "custom"]
-    name: str
-
-
-class McpChoiceResource(Resource):
-    """The tools of an MCP server, or one of them."""
-
-    type: Literal["mcp"]
-    server_label: str
-    name: str | None = None
-
-
-class WebSearchChoiceResource(Resource):
-    """The search of the web."""
-
-    type: Literal["web_search"]
-
-
-class AllowedToolsResource(Resource):
-    """Those of the tools that the model may call."""
-
-    type: Literal["allowed_tools"]
-    mode: Literal["none", "auto", "required"]
-    tools: list[Annotated[NamedToolResource | McpChoiceResource | WebSearchChoiceResource, Field(discriminator="type")]]
 
 
 class JsonObjectResource(Resource):
@@ -352,67 +249,6 @@ class DeletedConversation(Resource):
     deleted: Literal[True]
 
 
-class DeadLetterReason(Resource):
-    """Why a turn was given up, as in the error of its response."""
-
-    code: str
-    message: str
-
-
-class DeadLetterStep(Resource):
-    """What a dead turn did, without what went into it and came out."""
-
-    number: int
-    kind: Literal["model_call", "tool_call", "list_tools", "compaction"]
-    name: str | None  # the tool's, or the server's
-    attempt: int  # that began it
-    state: Literal["started", "finished", "uncertain"]
-    started_at: float  # seconds since the epoch
-    finished_at: float | None
-
-
-class DeadLetterResource(Resource):
-    """What is kept of a turn that was given up."""
-
-    id: str  # the response's
-    object: Literal["dead_letter"]
-    tenant: str
-    reason: DeadLetterReason
-    attempts: int
-    filed_at: int  # seconds since the epoch
-    steps: list[DeadLetterStep]  # the last ones, ten at most
-
-
-class DeadResponse(Resource):
-    """The response that a dead letter is about, as far as an operator may know."""
-
-    status: Literal["queued", "in_progress", "completed", "failed", "incomplete", "cancelled"]
-    model: str
-    created_at: int  # seconds since the epoch
-
-
-class DeadLetterDetail(DeadLetterResource):
-    """A dead letter with its response, unless that was deleted."""
-
-    response: DeadResponse | None
-
-
-class ReplayedDeadLetter(Resource):
-    """The response that runs what a dead one asked."""
-
-    id: str  # the dead one
-    object: Literal["dead_letter.replayed"]
-    response_id: str
-
-
-class DeletedDeadLetter(Resource):
-    """What is left of a dead letter; its response is still there."""
-
-    id: str
-    object: Literal["dead_letter.deleted"]
-    deleted: Literal[True]
-
-
 class HealthResource(Resource):
     """Whether the gateway reaches what it needs."""
 
@@ -428,7 +264,7 @@ class VersionResource(Resource):
 # Lists
 
 
-class _Page(Resource):
+class PageResource(Resource):
     """A page of a list."""
 
     object: Literal["list"]
@@ -437,19 +273,13 @@ class _Page(Resource):
     has_more: bool
 
 
-class ResponseList(_Page):
+class ResponseList(PageResource):
     """A page of the list of responses."""
 
     data: list[ResponseResource]
 
 
-class DeadLetterList(_Page):
-    """A page of the dead letters of one tenant, or of all."""
-
-    data: list[DeadLetterResource]
-
-
-class ItemList(_Page):
+class ItemList(PageResource):
     """A page of a list of items."""
 
     data: list[ItemResource]

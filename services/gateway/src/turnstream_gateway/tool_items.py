@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints
 
-from turnstream.ids import item_id
+from turnstream.ids import is_item_id, item_id
 from turnstream.turns import Item
 from turnstream_gateway.bodies import Id, Name, Strict
 from turnstream_gateway.server_tools import ToolName
@@ -86,8 +86,9 @@ class McpApprovalRequest(Strict):
     arguments: str
 
     def item(self, owner: str) -> Item:
-        """Return it as it is stored."""
-        return {**self.model_dump(), "id": item_id("mcpr_", owner)}
+        """Return it as it is stored: under the id that it was asked under here, since what is asked is allowed once."""
+        known = self.id if self.id and is_item_id(self.id, "mcpr_") else None
+        return {**self.model_dump(), "id": known or item_id("mcpr_", owner)}
 
 
 class McpApprovalResponse(Strict):

@@ -1,6 +1,6 @@
 """Accept turns and cancel them."""
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,35 +60,37 @@ class Turns:
         """
         check_limits(body, self.settings)
         await self.models.check(body.model)
-        if sent.again and not sent.key and (begun := await self._begun(tenant, sent)):
-            return await self._join(tenant, begun), False
+        if begun := await self._begun(tenant, sent):
+            return await self._join(tenant, begun, body), False
         turn = new_id("resp_")
         asked = await self.questions.read(tenant, turn, body, sent.provider_data)
         relay = await self.relay(tenant, turn).__aenter__()
         try:
             accepted = await self._store(tenant, turn, body, asked, sent)
             if accepted.turn == turn:
-                if not accepted.ahead:
+                if accepted.ahead:
+                    await self._end_line(tenant, accepted, body)
+                else:
                     await self.enqueue(tenant, turn)
-                elif body.on_busy in {"interrupt", "rollback"}:
-                    await self._end_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
                 return relay, True
         except BaseException:
             await relay.__aexit__(None, None, None)
             raise
         await relay.__aexit__(None, None, None)
-        return await self._join(tenant, accepted.turn), False
+        return await self._join(tenant, accepted, body), False
 
     async def enqueue(self, tenant: str, turn: str) -> None:
         """Queue a turn that was just stored, or take it back.
 
-        Raises RateLimitError if the queue is full and UnavailableError if it does not answer.
+        Raises RateLimitError if the queue is full and UnavailableError if it does not answer, unless a worker has the
+        turn all the same: then it is accepted.
         """
         try:
             await self.bus.enqueue(tenant, turn, turn, patience=self.settings.accept_patience)
         except BusUnavailableError as error:
+            if not await self._take_back(tenant, turn):
+                return
             log.warning("turn.refused", turn=turn, error=str(error))
-            await self._take_back(tenant, turn)
             if isinstance(error, QueueFullError):
                 message = "Too many turns are queued or running, and this one was not accepted. Try again later."
                 raise RateLimitError(message, code="queue_full") from error
@@ -133,10 +135,11 @@ class Turns:
             if found.status != "cancelled":
                 raise ConflictError(f"The response has ended as {found.status}.", code="response_already_ended")
             cancelled = found
-        if cancelled.attempt == 0 and cancelled.output is None:
-            await self._queue_cancelled(tenant, turn)
         # The row decides. A worker that misses the signal finds out when it renews its lease, or wants to finish.
-        await self.bus.signal(subjects.cancel(turn))
+        if cancelled.attempt == 0 and cancelled.output is None:
+            await self._end(tenant, turn)  # it may be on no queue
+        else:
+            await self.bus.signal(subjects.cancel(turn))
         return cancelled
 
     async def list(self, tenant: str, page: ResponsesPage) -> dict[str, Any]:
@@ -188,14 +191,17 @@ class Turns:
         """Return a relay of a stored turn's events."""
         return self.relay(turn.tenant, turn.id)
 
-    async def _begun(self, tenant: str, sent: Sent) -> str | None:
+    async def _begun(self, tenant: str, sent: Sent) -> Accepted | None:
         """Return the turn that a client's retry without a key has begun already, if its first try came through."""
+        if sent.key or not sent.again:
+            return None
         since = first_id("resp_", seconds_ago=self.settings.retry_window)
         return await self.store.retried(tenant, sent.fingerprint, since)
 
-    async def _join(self, tenant: str, begun: str) -> Relay:
-        """Return the relay of a turn that the same request began before, entered."""
-        turn = await self.accepted(tenant, begun)
+    async def _join(self, tenant: str, begun: Accepted, body: CreateResponse) -> Relay:
+        """Return the relay of a turn that the same request began before, entered; do what its gateway may not have."""
+        await self._end_line(tenant, begun, body)
+        turn = await self.accepted(tenant, begun.turn)
         await self.enqueue_again(turn)
         return await self.resume(turn).__aenter__()
 
@@ -236,31 +242,49 @@ class Turns:
         message = f"Previous response '{previous}' was not found."
         raise NotFoundError(message, code="previous_response_not_found", param="previous_response_id")
 
-    async def _end_line(self, tenant: str, ahead: Sequence[str], *, keep: bool) -> None:
-        """End the turns that stand before one in its conversation."""
-        for turn in await self.store.cancel_line(tenant, ahead, keep=keep):
-            await self._queue_cancelled(tenant, turn)
-            await self.bus.signal(subjects.cancel(turn))
-
-    async def _queue_cancelled(self, tenant: str, turn: str) -> None:
-        """Let a worker end the log of a turn that was cancelled: one that waited for others is on no queue."""
+    async def _end_line(self, tenant: str, accepted: Accepted, body: CreateResponse) -> None:
+        """End the turns that stand before one in its conversation, if it was sent to do so."""
+        if body.on_busy not in {"interrupt", "rollback"} or not accepted.ahead:
+            return
         try:
-            await self.bus.enqueue(tenant, turn, f"{turn}:cancelled", patience=self.settings.accept_patience)
+            ended = await self.store.cancel_line(tenant, accepted.ahead, keep=body.on_busy == "interrupt")
+        except StoreUnavailableError as error:
+            raise self._uncertain(accepted.turn, error) from error
+        await asyncio.gather(*(self._end(tenant, turn) for turn in ended))
+
+    async def _end(self, tenant: str, turn: str) -> None:
+        """Have a worker end the log of a turn that is cancelled in the store, and its run if it runs."""
+        await self._try_to_queue(tenant, turn, f"{turn}:cancelled")
+        await self.bus.signal(subjects.cancel(turn))
+
+    async def _take_back(self, tenant: str, turn: str) -> bool:
+        """Undo that a turn was stored; return False if a worker has it already.
+
+        Raises UnavailableError, with a code of its own, if neither can be told.
+        """
+        try:
+            # The message may have been stored all the same: then it finds no turn.
+            withdrawn, following = await self.store.withdraw(turn)
+            if not withdrawn and await self.store.turn(tenant, turn):
+                return False
+        except StoreUnavailableError as error:
+            raise self._uncertain(turn, error) from error
+        if following:
+            await self._try_to_queue(tenant, following, f"{following}:released")
+        return True
+
+    def _uncertain(self, turn: str, error: StoreUnavailableError) -> UnavailableError:
+        """Return the error that tells that a turn may run once the store is back: refused, it would be sent twice."""
+        log.error("turn.uncertain", turn=turn, error=str(error))
+        message = (
+            f"Whether response '{turn}' was accepted is not known, so it may run later. Look for it, or send the same "
+            "request as a retry, which joins it."
+        )
+        return UnavailableError(message, code="acceptance_unknown")
+
+    async def _try_to_queue(self, tenant: str, turn: str, message_id: str) -> None:
+        """Queue a turn that may be on no queue, since it waited for others: it may run now, or is to end."""
+        try:
+            await self.bus.enqueue(tenant, turn, message_id, patience=self.settings.accept_patience)
         except BusUnavailableError as error:
             log.warning("turn.not_queued", turn=turn, error=str(error))  # a worker finds it and queues it
-
-    async def _take_back(self, tenant: str, turn: str) -> None:
-        """Undo that a turn was stored; raise UnavailableError with a code of its own if that cannot be done either."""
-        try:
-            # The message may have been stored all the same: then it finds no turn, or one that must not go on.
-            if not await self.store.withdraw(turn):
-                await self.store.cancel(tenant, turn)
-                await self.bus.signal(subjects.cancel(turn))
-        except StoreUnavailableError as error:
-            # It may run once both are back. To say that it was refused would have it run twice.
-            log.error("turn.uncertain", turn=turn, error=str(error))
-            message = (
-                f"Whether response '{turn}' was accepted is not known, so it may run later. Look for it, or send the "
-                "same request as a retry, which joins it."
-            )
-            raise UnavailableError(message, code="acceptance_unknown") from error

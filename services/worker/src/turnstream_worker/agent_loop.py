@@ -15,6 +15,7 @@ from turnstream_worker.answer import Answer, Call, client_call
 from turnstream_worker.journal import Journal, finished
 from turnstream_worker.model_calls import ModelCalls
 from turnstream_worker.offer import offered
+from turnstream_worker.outcomes import incomplete, made_so_far
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.tool_runs import ToolRuns, approval_request
@@ -38,7 +39,7 @@ class AgentLoop:
     async def run(self, approved: Sequence[Item]) -> Outcome | None:
         """Run until the turn ends, `approved` calls first; return None if it is to go on elsewhere.
 
-        Raises ModelError if the model fails.
+        Raises TurnError.
         """
         runs = self._runs
         await runs.settle()
@@ -58,17 +59,29 @@ class AgentLoop:
 
     @property
     def _runs(self) -> ToolRuns:
-        return ToolRuns(self.turn, self.toolbox, self.journal, self.output, self.settings.tools_at_a_time)
+        limits = self.settings.tools_at_a_time, self.settings.max_journal
+        return ToolRuns(self.turn, self.toolbox, self.journal, self.output, *limits)
 
     async def _run_approved(self, runs: ToolRuns, approved: Sequence[Item]) -> None:
-        """Run the calls that a person has allowed since they were asked for, but for those that were begun before."""
+        """Run the calls that a person has allowed since they were asked for, but for those that were begun before.
+
+        Those that are more than the turn may make fail, so that nobody waits for them.
+        """
         begun = {item.get("approval_request_id") for item in self.journal.items}
         waiting = [request for request in approved if request["id"] not in begun]
         if not waiting:
             return
         steps = [runs.begin_approved(request, behind=behind) for behind, request in enumerate(waiting)]
-        await self.journal.write(*steps)
-        await runs.run(steps)
+        room = self._room(len(steps))
+        refused = [runs.refused(step, "The turn's max_tool_calls was reached.") for step in steps[room:]]
+        await self.journal.write(*steps[:room], *refused)
+        await runs.run(steps[:room])
+        self.output.announce([item for step in refused for item in step.items or ()])
+
+    def _room(self, calls: int) -> int:
+        """Return how many of these further calls the turn may make."""
+        limit: int | None = self.turn.request.get("max_tool_calls")
+        return calls if limit is None else max(limit - self.journal.calls, 0)
 
     def _limit(self) -> str | None:
         """Return why the model is not to be asked again, or None."""
@@ -90,8 +103,8 @@ class AgentLoop:
         theirs = [self._held(call) for call in calls if not self._runs_itself(call)]
         if not ours:
             return self._end(answer, theirs, usage)
-        room = self.turn.request.get("max_tool_calls", len(ours) + self.journal.calls) - self.journal.calls
-        if room <= 0:
+        room = self._room(len(ours))
+        if not room:
             return replace(self._end(answer, [], usage), status="incomplete", incomplete={"reason": "max_tool_calls"})
         step = finished(
             replace(self.journal.begin("model_call", items), started_at=started),
@@ -148,16 +161,8 @@ def approved_by(responses: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     run = {item.get("approval_request_id") for item in items if item["type"] == "mcp_call"}
     answers = [item for item in responses if item["type"] == "mcp_approval_response" and item["approve"]]
     approved = {answer["approval_request_id"] for answer in answers} - run
-    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approved]
-
-
-def incomplete(reason: str, journal: Journal, output: Output) -> Outcome:
-    """Return the end of a turn that has come to a limit."""
-    output.hold_item("incomplete")
-    made = made_so_far(journal, output)
-    return Outcome("incomplete", made, usage=journal.usage.shown(), incomplete={"reason": reason})
-
-
-def made_so_far(journal: Journal, output: Output) -> list[Item]:
-    """Return what a turn has made, in its journal and behind it."""
-    return [*journal.items, *output.items]
+    requests: dict[str, Item] = {}
+    for item in items:
+        if item["type"] == "mcp_approval_request" and item["id"] in approved:
+            requests.setdefault(item["id"], item)  # as it was asked: a client may have sent it back, too
+    return list(requests.values())

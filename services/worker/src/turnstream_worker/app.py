@@ -33,7 +33,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     try:
         limits = AttachmentLimits(settings.attachments, settings.attachment_limit, settings.attachments_limit)
         models = ModelCalls(stack, Sealing(await store.secret("sealing")), settings)
-        toolboxes = Toolboxes(tools, Secrets(settings.secrets_key))
+        toolboxes = Toolboxes(tools, Secrets(settings.secrets_key), settings.max_journal)
         engine = Engine(models, Attachments(fetcher, limits), toolboxes, settings)
         questions = Questions(engine, store, settings.max_history)
         await bus.serve("stack", {"models": lambda _: stack.models(), "providers": lambda _: stack.providers()})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from turnstream.attachment import NOUNS, Part, carried, is_attachment, url_of, verified
-from turnstream.errors import FetchError, MediaError, ModelError
+from turnstream.errors import FetchError, MediaError, TurnError
 from turnstream.fetch import Fetcher
 from turnstream.media import Media, encode_data_url
 from turnstream.turns import Item
@@ -44,7 +44,7 @@ class Attachments:
     async def resolve(self, items: list[Item], *, earlier: range = NONE) -> list[Item]:
         """Return the items with what their attachments are, in place of where it is; `items` itself if there is none.
 
-        Images and videos become data URLs, files of text become text, other files data URLs. Raises ModelError.
+        Images and videos become data URLs, files of text become text, other files data URLs. Raises TurnError.
         What stands in `earlier` of the items was fetched for turns before this one: it may be gone, and the model is
         told so.
         """
@@ -89,7 +89,7 @@ class Attachments:
             try:
                 with places[-1].blamed():  # the latest, which is this turn's own if any is
                     media = await self._fetcher.fetch(url, limit=self._limits.each)
-            except ModelError:
+            except TurnError:
                 if not places[-1].earlier:
                     raise
                 return None
@@ -118,7 +118,7 @@ class _Place:
             if isinstance(error, FetchError):
                 message += f" Correct the URL, or send the {noun} itself as a data URL."
             code = _image_code(error) if noun == "image" else "invalid_prompt"
-            raise ModelError(message, code=code, status=400) from error
+            raise TurnError(message, code=code, status=400) from error
 
 
 class _Room:
@@ -129,15 +129,15 @@ class _Room:
         self._left = size
 
     def take(self, size: int) -> None:
-        """Take some; raise ModelError if there are not as many left."""
+        """Take some; raise TurnError if there are not as many left."""
         self._left -= size
         if self._left < 0:
             raise _too_much(f"attachments of more than {self._size} bytes")
 
 
-def _too_much(what: str) -> ModelError:
+def _too_much(what: str) -> TurnError:
     advice = "Send fewer or smaller ones, or begin another conversation"
-    return ModelError(f"The turn, with its conversation, has {what}. {advice}.", code="invalid_prompt", status=400)
+    return TurnError(f"The turn, with its conversation, has {what}. {advice}.", code="invalid_prompt", status=400)
 
 
 def _image_code(error: FetchError | MediaError) -> str:

@@ -18,15 +18,17 @@ class Beats:
         self._dead_after = dead_after  # seconds
         self._clock = clock
         self._heard: dict[str, float] = {}  # when each worker was last heard, or first noticed
+        self._blind: set[str] = set()  # those that have said that the store does not answer them
         self._hearing_since = clock()
 
-    def hear(self, worker: str) -> None:
-        """Take note of a worker's beat."""
+    def hear(self, worker: str, *, blind: bool = False) -> None:
+        """Take note of a worker's beat, and whether it is blind to the store."""
         if worker == self._own:
             if not self._hears:
                 self._hearing_since = self._clock()
             self.bury([other for other in self._heard if self._silence(other) > REMEMBERED])
         self._heard[worker] = self._clock()
+        (self._blind.add if blind else self._blind.discard)(worker)
 
     def notice(self, workers: Iterable[str]) -> None:
         """Take note that there are these workers, or were: one that is never heard from now on has died."""
@@ -37,11 +39,12 @@ class Beats:
         """Forget workers: they have left in order, or their turns were taken over."""
         for worker in workers:
             self._heard.pop(worker, None)
+            self._blind.discard(worker)
 
     @property
     def leads(self) -> bool:
-        """Whether this worker is the first of those that live, by their ids: it looks after the turns for all."""
-        return self._hears and self._own == min(self._heard.keys() - self.dead)
+        """Whether this worker looks after the turns for all: the first, by their ids, of those that live and see."""
+        return self._hears and self._own == min(self._heard.keys() - self.dead - self._blind, default=None)
 
     @property
     def dead(self) -> set[str]:

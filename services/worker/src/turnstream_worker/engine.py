@@ -10,11 +10,12 @@ import orjson
 
 from turnstream.ids import item_id
 from turnstream.turns import Item, Outcome, Turn
-from turnstream_worker.agent_loop import AgentLoop, approved_by, incomplete
+from turnstream_worker.agent_loop import AgentLoop, approved_by
 from turnstream_worker.attachments import Attachments
 from turnstream_worker.journal import Journal, finished
 from turnstream_worker.messages import OUTPUTS
 from turnstream_worker.model_calls import ModelCalls
+from turnstream_worker.outcomes import incomplete
 from turnstream_worker.output import Output
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.toolboxes import Toolboxes
@@ -38,11 +39,10 @@ class Engine:
         """Run a turn behind what its journal holds, stream what it says into `output`, and return how it ends.
 
         Returns None at the end of a step if `leaving` says that it is to go on in another worker. A turn that comes to
-        one of its limits is incomplete. Raises ModelError if the model fails.
+        one of its limits is incomplete. Raises TurnError.
         """
-        age = (datetime.now(UTC) - turn.created_at).total_seconds()
         try:
-            async with asyncio.timeout(turn.request.get("deadline", self.settings.deadline) - age) as clock:
+            async with asyncio.timeout(self.time_left(turn)) as clock:
                 items = await self._compacted(turn, await self._read(turn, history), output, journal)
                 toolbox = await self.toolboxes.open(turn, [*history, *turn.input], output, journal)
                 loop = AgentLoop(turn, items, toolbox, self.models, journal, output, leaving, self.settings)
@@ -52,12 +52,17 @@ class Engine:
                 raise
             return incomplete("deadline", journal, output)
 
+    def time_left(self, turn: Turn) -> float:
+        """Return how many seconds a turn may still take; less than zero if it is overdue."""
+        age = (datetime.now(UTC) - turn.created_at).total_seconds()
+        return float(turn.request.get("deadline", self.settings.deadline)) - age
+
     async def count_tokens(self, turn: Turn, history: list[Item]) -> int:
-        """Return how many tokens a model reads for a turn, as its provider counts them. Raises ModelError."""
+        """Return how many tokens a model reads for a turn, as its provider counts them. Raises TurnError."""
         return await self.models.count(turn, await self._read(turn, history))
 
     async def compact(self, turn: Turn, history: list[Item]) -> tuple[list[Item], dict[str, Any] | None]:
-        """Return the user's messages and the item that all before stands in, and the usage. Raises ModelError."""
+        """Return the user's messages and the item that all before stands in, and the usage. Raises TurnError."""
         usage = Usage()
         items = await self._read(turn, history)
         sealed = await self.models.sum_up(turn, items, usage)

@@ -3,33 +3,40 @@
 One append is in flight at a time. What comes meanwhile goes out together in the next one: under light load each token
 leaves at once, under heavy load batches grow by themselves.
 
-A log may be lost, or its end, with the disk of its stream. A later attempt has written a batch before anything else, so
-where there is none the writer is still the last: it writes again what it has kept, and goes on.
+A log may be lost, or its end, with the disk of its stream, and so may be what a later attempt has written. The store
+says who is the last: that one writes again what it has kept, and goes on.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.digest import LogDigest
-from turnstream.errors import FencedError
+from turnstream.errors import EventTooLargeError, FencedError
 from turnstream.events import Batch, encode
 from turnstream.logs import log
 from turnstream.turns import Turn
 from turnstream_worker.kept_batches import KeptBatches
 from turnstream_worker.log_state import LogState
 
-BATCH_BYTES = 256 << 10  # a batch is closed once it has reached this
+BATCH_BYTES = 256 << 10  # that a batch of more than one event may have
 WAITING_BYTES = 1 << 20  # a writer waits for the bus once so much is waiting
 LOSSES = 10  # times that a log may be found lost while one batch is stored
+
+type CheckClaim = Callable[[], Awaitable[None]]
+"""Raises FencedError once a later attempt has claimed the turn."""
 
 
 class EventLog:
     """One attempt's hold on a turn's log. Raises FencedError from any call once a later attempt has taken it."""
 
-    def __init__(self, bus: Bus, turn: Turn, *, sequence: int = 0, digest: LogDigest | None = None) -> None:
+    def __init__(
+        self, bus: Bus, turn: Turn, check_claim: CheckClaim, *, sequence: int = 0, digest: LogDigest | None = None
+    ) -> None:
         self._bus = bus
+        self._check_claim = check_claim
         self._turn = turn.id
         self._subject = subjects.events(turn.tenant, turn.id)
         self._attempt = turn.attempt
@@ -43,7 +50,7 @@ class EventLog:
         self._error: Exception | None = None
 
     @classmethod
-    async def take_over(cls, bus: Bus, turn: Turn) -> tuple[Self, LogState]:
+    async def take_over(cls, bus: Bus, turn: Turn, check_claim: CheckClaim) -> tuple[Self, LogState]:
         """Fence off earlier attempts; return the log to go on with, and what they left in it.
 
         The fence is an empty batch at the end of the log. Until it stands, an earlier attempt may still append, which
@@ -57,7 +64,8 @@ class EventLog:
             if state.attempt > turn.attempt:
                 raise FencedError("a later attempt has taken the log", attempt=state.attempt)
             if state.ended:
-                return cls(bus, turn, sequence=state.sequence, digest=state.digest), state
+                return cls(bus, turn, check_claim, sequence=state.sequence, digest=state.digest), state
+            await check_claim()  # what a later attempt has written may be lost
             try:
                 sequence = await bus.append(
                     subject, Batch(turn.attempt, state.next, []), state.sequence, age=_age(turn)
@@ -66,13 +74,18 @@ class EventLog:
                 if error.attempt > turn.attempt:
                     raise
             else:
-                return cls(bus, turn, sequence=sequence, digest=state.digest), state
+                return cls(bus, turn, check_claim, sequence=sequence, digest=state.digest), state
 
     def append(self, kind: str, **fields: Any) -> None:
-        """Add an event; it is sent as soon as the batch before it is stored."""
+        """Add an event; it is sent as soon as the batch before it is stored.
+
+        Raises EventTooLargeError for one that no message can hold: the log goes on without it.
+        """
         if self._error:
             raise self._error
         line = encode(kind, self._digest.count, fields)
+        if len(line) > self._bus.event_limit:
+            raise EventTooLargeError(f"an event of {len(line)} bytes is larger than a message may be")
         self._digest.add(line)
         self._lines.append(line)
         self._waiting += len(line)
@@ -119,6 +132,7 @@ class EventLog:
                 losses += 1
                 if (last and last.batch.attempt > self._attempt) or losses > LOSSES:
                     raise
+                await self._check_claim()
                 log.warning("event_log.lost", turn=self._turn, attempt=self._attempt, number=batch.first)
                 self._sequence = last.sequence if last else 0
                 missing = [*self._kept.behind(last.batch if last else None), batch]
@@ -127,11 +141,11 @@ class EventLog:
     def _next_batch(self) -> Batch:
         first = self._digest.count - len(self._lines)
         size = count = 0
-        while count < len(self._lines) and size < BATCH_BYTES:
-            size += len(self._lines[count])
+        while count < len(self._lines) and (not count or size + len(self._lines[count]) < BATCH_BYTES):
+            size += len(self._lines[count]) + 1  # with its line break
             count += 1
         lines, self._lines = self._lines[:count], self._lines[count:]
-        self._waiting -= size
+        self._waiting -= sum(map(len, lines))
         return Batch(self._attempt, first, lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import orjson
 
-from turnstream.steps import Step, StepKind
+from turnstream.steps import ApprovedCall, Step, StepKind
 from turnstream.turns import Item, Turn
 from turnstream_worker.usage import Usage
 
@@ -26,13 +26,16 @@ class Steps(Protocol):
     async def steps(self, turn: str) -> list[Step]:
         """Return a turn's steps in order."""
 
+    async def approved(self, tenant: str, request: str) -> ApprovedCall | None:
+        """Return the call that an approval has gone to."""
+
 
 class Journal:
     """A turn's steps so far. What is not written here did not happen, for the attempts that follow."""
 
     def __init__(self, store: Steps, turn: Turn, steps: Sequence[Step] = ()) -> None:
         self.steps = list(steps)
-        self.size = sum(_size(step) for step in steps)  # bytes of the items, as JSON
+        self.size = sum(_size(step) for step in steps)  # bytes of the items as JSON, with what is being written
         self._store = store
         self._turn = turn
 
@@ -58,14 +61,22 @@ class Journal:
 
     async def write(self, *steps: Step) -> None:
         """Write steps that start, in order, or that have gone on; raise FencedError."""
+        self.size += sum(map(self.growth, steps))  # at once: calls that run together share what is left
         await self._store.journal(self._turn, steps)
         for step in steps:
             if step.number < len(self.steps):
-                self.size -= _size(self.steps[step.number])
                 self.steps[step.number] = step
             else:
                 self.steps.append(step)
-            self.size += _size(step)
+
+    def growth(self, step: Step) -> int:
+        """Return by how many bytes the journal grows with a step."""
+        return _size(step) - (_size(self.steps[step.number]) if step.number < len(self.steps) else 0)
+
+    async def first(self, step: Step) -> ApprovedCall | None:
+        """Return the call that has the approval which a call was begun with, if that is another one."""
+        found = await self._store.approved(self._turn.tenant, step.approval) if step.approval else None
+        return found if found and (found.turn, found.step) != (self._turn.id, step.number) else None
 
     @property
     def items(self) -> list[Item]:

@@ -39,6 +39,7 @@ class LogState:
     ended: bool = False  # whether the terminal event stands in it
     items: int = 0  # how many items were opened
     done: set[str] = field(default_factory=set)  # ids of the items that were closed
+    told: list[Item] = field(default_factory=list)  # those of them that were closed as completed
     open: dict[str, OpenItem] = field(default_factory=dict)  # by id
     digest: LogDigest = field(default_factory=LogDigest, compare=False)
 
@@ -67,6 +68,8 @@ class LogState:
             case "response.output_item.done":
                 self.open.pop(event["item"]["id"], None)  # its beginning may have expired
                 self.done.add(event["item"]["id"])
+                if event["item"].get("status") == "completed":
+                    self.told.append(event["item"])
             case kind if item := self.open.get(event.get("item_id", "")):
                 self._read_part(item, kind, event)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from turnstream.errors import ModelError
+from turnstream.errors import TurnError
 from turnstream.turns import Item
 from turnstream_worker.chat_parts import chat_part
 from turnstream_worker.sealing import Sealing
@@ -32,7 +32,7 @@ class Reader:
         """Return the messages for a model.
 
         Reasoning goes back to the model behind the last message of its user alone, as models' own templates have it:
-        what it thought of earlier questions is left out. Raises ModelError for items that cannot be read.
+        what it thought of earlier questions is left out. Raises TurnError for items that cannot be read.
         """
         messages: list[Message] = []
         asked_at = max((place for place, item in enumerate(items) if item.get("role") == "user"), default=-1)
@@ -49,14 +49,14 @@ class Reader:
                     _add_message(item, messages)
                 case "reasoning" if place > asked_at:
                     if thought := self._thought(item):
-                        messages.append({"role": "assistant", "content": None, "reasoning_content": thought})
+                        _add_thought(thought, messages)
                 case "function_call" | "custom_tool_call":
                     calls.add(item["call_id"])
                     _caller(messages).setdefault("tool_calls", []).append(_tool_call(item))
                 case "function_call_output" | "custom_tool_call_output":
                     if item["call_id"] not in calls:
                         message = f"No tool call was found for the output with call_id '{item['call_id']}'."
-                        raise ModelError(message, code="invalid_prompt", status=400)
+                        raise TurnError(message, code="invalid_prompt", status=400)
                     _add_output(item, messages, attached)
                 case "compaction":
                     messages.append({"role": "user", "content": SUMMARY + self._summary(item)})
@@ -73,7 +73,7 @@ class Reader:
         summary = self.sealing.open(self.tenant, item["encrypted_content"])
         if summary is None:
             message = "A compaction item was not made here, or was changed."
-            raise ModelError(message, code="invalid_prompt", status=400)
+            raise TurnError(message, code="invalid_prompt", status=400)
         return summary
 
 
@@ -84,7 +84,7 @@ def _add_exchange(item: Item, approvals: dict[str, str], messages: list[Message]
             name, arguments, returned = item["name"], item["arguments"], _returned(item)
         case "mcp_approval_request":
             name, arguments, returned = item["name"], item["arguments"], approvals.get(item["id"], NOT_DECIDED)
-        case "web_search_call" if item["action"].get("query") is not None:
+        case "web_search_call" if item.get("action", {}).get("query") is not None:
             name, returned = "web_search", _found(item)
             arguments = orjson.dumps({"query": item["action"]["query"]}).decode()
         case _:
@@ -117,6 +117,14 @@ def _found(item: Item) -> str:
     if item.get("error"):
         return str(item["error"])
     return orjson.dumps(item.get("results") or []).decode()
+
+
+def _add_thought(thought: str, messages: list[Message]) -> None:
+    """Add reasoning before what it led to; there is some that led to nothing, of an attempt that died behind it."""
+    if messages and messages[-1].keys() == {"role", "content", "reasoning_content"} and messages[-1]["content"] is None:
+        messages[-1]["reasoning_content"] += f"\n\n{thought}"
+    else:
+        messages.append({"role": "assistant", "content": None, "reasoning_content": thought})
 
 
 def _add_message(item: Item, messages: list[Message]) -> None:

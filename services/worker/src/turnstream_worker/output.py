@@ -34,9 +34,9 @@ _FILLING = "x" * OBFUSCATION_BLOCK
 class Output:
     """The items that one attempt adds to a turn.
 
-    Text is streamed as it comes. That an item is whole is told only once it is stored, by `announce`, so that no later
-    attempt makes it again; and a call of a client's tool is not told of before at all, since a client may act on a call
-    as soon as it sees it.
+    Text is streamed as it comes. That an item is whole is told once it is stored, by `announce`, or once another one
+    follows it in the model's answer; no later attempt makes it again, or takes it back. A call of a client's tool is
+    not told of before it is stored at all, since a client may act on a call as soon as it sees it.
     """
 
     def __init__(self, turn: str, log: EventLog, state: LogState, *, obfuscate: bool = True) -> None:
@@ -65,6 +65,11 @@ class Output:
             if left.item["id"] not in goes_on:
                 del self._state.open[left.item["id"]]
                 self._finish(left, _whole(left, "incomplete"))
+
+    def keep_told(self, journalled: Iterable[Item]) -> None:
+        """Begin with what a dead attempt has told as whole and not journalled: it stays part of the turn's output."""
+        ids = {item["id"] for item in journalled}
+        self.items += [item for item in self._state.told if item["id"] not in ids]
 
     async def room(self) -> None:
         """Wait while more is waiting to be sent than may."""

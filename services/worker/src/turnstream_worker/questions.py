@@ -23,7 +23,7 @@ class Questions:
         self._max_history = max_history  # bytes
 
     async def answer(self, subject: str, body: bytes) -> AsyncGenerator[bytes]:
-        """Yield the answer to a question, as JSON; raise ModelError."""
+        """Yield the answer to a question, as JSON; raise TurnError."""
         turn = _turn(orjson.loads(body))
         history = await read_history(self._store, turn, self._max_history)
         if subject == subjects.COUNT_TOKENS:

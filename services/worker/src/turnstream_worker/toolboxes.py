@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnstream.errors import ModelError, SecretsUnreadableError
+from turnstream.errors import SecretsUnreadableError, TurnError
 from turnstream.ids import item_id
 from turnstream.secrets import Secrets
 from turnstream.turns import Item, Turn
@@ -15,6 +15,8 @@ from turnstream_worker.output import Output
 from turnstream_worker.tools.tool import Tool, ToolError
 from turnstream_worker.tools.tools import Tools
 
+NO_ROOM = "The turn's steps have no room left for the list of the server's tools."
+
 
 @dataclass(frozen=True, slots=True)
 class Toolboxes:
@@ -22,6 +24,7 @@ class Toolboxes:
 
     tools: Tools
     secrets: Secrets
+    max_journal: int  # bytes
 
     async def open(self, turn: Turn, before: Sequence[Item], output: Output, journal: Journal) -> Mapping[str, Tool]:
         """Return a turn's tools by the names that the model calls them.
@@ -44,13 +47,21 @@ class Toolboxes:
     async def _list(
         self, turn: Turn, servers: Sequence[dict[str, Any]], given: dict[str, Any], output: Output, journal: Journal
     ) -> dict[str, list[dict[str, Any]]]:
-        """Ask servers what tools they have, all at once, and journal what they say."""
+        """Ask servers what tools they have, all at once, and journal what they say as far as the turn has room."""
         steps = [
             journal.begin("list_tools", server, name=server["server_label"], behind=behind)
             for behind, server in enumerate(servers)
         ]
         items = await asyncio.gather(*(self._listed(turn, server, given) for server in servers))
-        await journal.write(*(finished(step, [item]) for step, item in zip(steps, items, strict=True)))
+        ended = [finished(step, [item]) for step, item in zip(steps, items, strict=True)]
+        room = self.max_journal - journal.size
+        for place, step in enumerate(ended):
+            if (size := journal.growth(step)) > room:
+                items[place] = {**items[place], "tools": [], "error": NO_ROOM}
+                ended[place] = finished(step, [items[place]])
+            else:
+                room -= size
+        await journal.write(*ended)
         output.announce(items)
         return _lists(items) | {item["server_label"]: [] for item in items if item["error"]}
 
@@ -66,7 +77,7 @@ class Toolboxes:
             return self.secrets.open(turn.id, turn.secrets) if turn.secrets else {}
         except SecretsUnreadableError as error:
             message = "What the request brought for its tools cannot be read: the deployment's key has changed."
-            raise ModelError(message, code="secrets_unreadable") from error
+            raise TurnError(message, code="secrets_unreadable") from error
 
 
 def _lists(items: Iterable[Item]) -> dict[str, list[dict[str, Any]]]:

@@ -5,14 +5,14 @@ from contextlib import suppress
 from typing import Any
 
 from turnstream import subjects
-from turnstream.bus import Bus, WorkQueue
+from turnstream.bus import Bus, NoDelivery, WorkQueue
 from turnstream.errors import BusUnavailableError, StoreUnavailableError
 from turnstream.ids import new_id
 from turnstream.logs import log
 from turnstream.store import Store
 from turnstream_worker.beats import Beats
 from turnstream_worker.reconciler import Reconciler
-from turnstream_worker.run_turn import Running, StopReason, TurnRunner
+from turnstream_worker.run_turn import GATE_PATIENCE, Running, StopReason, TurnRunner
 from turnstream_worker.settings import WorkerSettings
 
 LAST_WORDS = 10  # seconds for turns that are handed over to say so
@@ -28,7 +28,7 @@ class Worker:
         self._settings = settings
         self._id = new_id("worker_")
         self._beats = Beats(self._id, settings.dead_after)
-        self._reconciler = Reconciler(bus, store, self._beats, settings)
+        self._reconciler = Reconciler(bus, store, self._beats, settings, self._end)
         self._running: dict[asyncio.Task[None], Running] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,7 +64,8 @@ class Worker:
 
     async def _take(self, queue: WorkQueue) -> None:
         while True:
-            await self._runner.gate.opened()
+            while not await self._runner.gate.opened(GATE_PATIENCE):
+                await queue.give_back()
             delivery = await queue.next()
             running = Running(delivery, delivery.data.decode(), f"{self._id}/{delivery.receipt}")
             task = asyncio.create_task(self._run(running, queue), name="turn")
@@ -77,18 +78,26 @@ class Worker:
         finally:
             queue.release()
 
+    def _end(self, turn: str) -> None:
+        """Bring a turn to its end beside those that there is room for: nothing of it is run, and no message settled."""
+        running = Running(NoDelivery(), turn, f"{self._id}//{turn}")  # an owner of its own, with no receipt
+        task = asyncio.create_task(self._runner.run(running), name="turn")
+        self._running[task] = running
+        task.add_done_callback(self._running.pop)
+
     async def _beat(self) -> None:
         """Let the other workers know, and this one, that it lives and can be heard."""
         while True:
-            await self._bus.signal(subjects.beat(self._id, subjects.HERE))
+            word = subjects.BLIND if self._reconciler.blind else subjects.HERE
+            await self._bus.signal(subjects.beat(self._id, word))
             await asyncio.sleep(self._settings.beat)
 
     def _on_beat(self, subject: str) -> None:
         _, _, worker, word = subject.split(".")
-        if word == subjects.HERE:
-            self._beats.hear(worker)
-        else:
+        if word == subjects.GONE:
             self._beats.bury([worker])
+        else:
+            self._beats.hear(worker, blind=word == subjects.BLIND)
 
     async def _close(self) -> None:
         """Close turns that have ended, those of a while together: it is not urgent."""

@@ -5,6 +5,17 @@ from turnstream.bus.bus import Bus
 from turnstream.bus.dead_letters import DeadLetters, Filed
 from turnstream.bus.stream_service import StreamService
 from turnstream.bus.tail import Stored, Tail
-from turnstream.bus.work_queue import Delivery, WorkQueue
+from turnstream.bus.work_queue import Delivery, NoDelivery, WorkQueue
 
-__all__ = ["Answer", "Bus", "DeadLetters", "Delivery", "Filed", "Stored", "StreamService", "Tail", "WorkQueue"]
+__all__ = [
+    "Answer",
+    "Bus",
+    "DeadLetters",
+    "Delivery",
+    "Filed",
+    "NoDelivery",
+    "Stored",
+    "StreamService",
+    "Tail",
+    "WorkQueue",
+]

@@ -112,6 +112,11 @@ class Bus:
 
     # The log of a turn
 
+    @property
+    def event_limit(self) -> int:
+        """Bytes that an event may have, alone in its batch."""
+        return self._connection.client.max_payload - HEADER_ROOM
+
     async def append(self, subject: str, batch: Batch, expected: int, *, age: int | None = None) -> int:
         """Store a batch behind stream sequence `expected` of its log (0: an empty log); return its sequence.
 
@@ -121,7 +126,7 @@ class Bus:
         again; refused, it is told from a successor's by its header. Raises FencedError if another writer has gone on.
         """
         payload = batch.payload()
-        if len(payload) + HEADER_ROOM > self._connection.client.max_payload:
+        if len(payload) > self.event_limit:
             raise EventTooLargeError(f"a batch of {len(payload)} bytes is larger than a message may be")
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), BATCH_HEADER: batch.header()}
         if age is not None:
@@ -221,7 +226,7 @@ class Bus:
     async def ask(self, subject: str, within: float, payload: Any = None) -> Any:
         """Return what a service answers on `subject` to a payload of JSON.
 
-        Raises the ApiError or ModelError that it answers with; BusUnavailableError if it fails otherwise or says
+        Raises the ApiError or TurnError that it answers with; BusUnavailableError if it fails otherwise or says
         nothing for so many seconds; TooLargeError if a message cannot hold the payload.
         """
         data = orjson.dumps(payload)
@@ -241,7 +246,7 @@ class Bus:
     async def serve(self, name: str, endpoints: dict[str, Callable[[Any], Awaitable[Any]]]) -> None:
         """Answer `<name>.<endpoint>` as a NATS micro service: each request goes to one of the processes that serve it.
 
-        An endpoint gets the payload and returns the answer, both of JSON. The ApiError or ModelError that it raises
+        An endpoint gets the payload and returns the answer, both of JSON. The ApiError or TurnError that it raises
         is the asker's; any other error is logged, and the asker learns only that there was one.
         """
         config = ServiceConfig(name=name, version="0.1.0")

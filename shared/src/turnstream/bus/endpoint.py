@@ -10,7 +10,7 @@ from nats.micro.request import Request
 
 from turnstream.bus import failures
 from turnstream.bus.connection import AWAY
-from turnstream.errors import ApiError, ModelError
+from turnstream.errors import ApiError, TurnError
 from turnstream.logs import fault, log
 
 AT_ONCE = 64  # requests in hand; others wait, and their askers give up when they have waited long enough
@@ -41,7 +41,7 @@ class Endpoint:
         with suppress(*AWAY):  # whoever asked gives up by itself
             try:
                 data = orjson.dumps(await self._answer(orjson.loads(request.data)))
-            except (ApiError, ModelError) as error:
+            except (ApiError, TurnError) as error:
                 await request.respond_error("400", type(error).__name__, failures.encode(error))
             except Exception as error:  # noqa: BLE001 - one request's fault is logged, told, and ends that request
                 log.error("service.failed", subject=self._subject, **fault(error))

@@ -17,7 +17,7 @@ from turnstream import subjects
 from turnstream.bus import failures
 from turnstream.bus.connection import AWAY, Connection
 from turnstream.bus.frames import ALIVE, BUSY, DATA, END, FAILURE, FRAME, HEARTBEAT, STALL, WINDOW, frame
-from turnstream.errors import ApiError, BusUnavailableError, ModelError, UnavailableError
+from turnstream.errors import ApiError, BusUnavailableError, TurnError, UnavailableError
 from turnstream.logs import fault, log
 
 type Respond = Callable[[str, bytes], AsyncGenerator[bytes]]
@@ -109,7 +109,7 @@ class StreamService:
                 async for piece in pieces:
                     await call.send(piece)
             await call.end()
-        except (ApiError, ModelError) as error:
+        except (ApiError, TurnError) as error:
             await call.fail(error)
         except BusUnavailableError as error:
             log.warning("stream.broken_off", subject=message.subject, error=str(error))

@@ -63,6 +63,22 @@ class Delivery:
             raise BusUnavailableError("the server could not be told that the work goes on") from error
 
 
+class NoDelivery(Delivery):
+    """What stands for the delivery of work that no message is about: there is nothing to settle."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def ack(self) -> None:
+        """Do nothing."""
+
+    async def nak(self, delay: float) -> None:
+        """Do nothing."""
+
+    async def in_progress(self) -> None:
+        """Do nothing."""
+
+
 class WorkQueue:
     """Deliveries of one consumer, never more at a time than `capacity`; each is given back by `release`."""
 
@@ -94,6 +110,10 @@ class WorkQueue:
         subscription, self._subscription = self._subscription, None
         if subscription and not self._connection.client.is_closed:
             await subscription.unsubscribe()
+        await self.give_back()
+
+    async def give_back(self) -> None:
+        """Give back what was delivered and not taken."""
         while self._waiting:
             with suppress(BusUnavailableError):  # it comes again by itself
                 await self._waiting.popleft().nak(0)

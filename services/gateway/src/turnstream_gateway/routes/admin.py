@@ -5,7 +5,12 @@ from fastapi.responses import JSONResponse
 
 from turnstream_gateway.dead_letters import DeadLetters, LettersPageQuery
 from turnstream_gateway.openapi import failing
-from turnstream_gateway.resources import DeadLetterDetail, DeadLetterList, DeletedDeadLetter, ReplayedDeadLetter
+from turnstream_gateway.resource_dead_letters import (
+    DeadLetterDetail,
+    DeadLetterList,
+    DeletedDeadLetter,
+    ReplayedDeadLetter,
+)
 from turnstream_gateway.tenants import check_admin
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -19,6 +18,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from turnstream.logs import fault, log
 from turnstream_worker.settings import WorkerSettings
 from turnstream_worker.tools.signature import Signature
+from turnstream_worker.tools.threads import Threads
 from turnstream_worker.tools.tool import OnUncertain, ToolError, ToolResult
 
 CONNECTOR = "python"
@@ -84,31 +84,32 @@ class PythonTools:
         self.functions = load(settings.tools_yaml) if settings.tools_yaml else {}
         self._timeout = settings.tool_timeout
         self._output_limit = settings.tool_output
-        self._threads = ThreadPoolExecutor(settings.tool_threads, "tool")
+        self._threads = Threads(settings.tool_threads if self.functions else 0)
 
     async def call(self, function: Function, arguments: dict[str, Any], key: str) -> ToolResult:
-        """Run a function; what it raises is logged, and the model is told only the message of a ToolError."""
+        """Run a function; what it raises is logged, and the model is told only the message of a ToolError.
+
+        Only where the call itself is cancelled does it end by CancelledError: a function may raise that, too.
+        """
         try:
             async with asyncio.timeout(self._timeout) as clock:
                 returned = await self._run(function.run, function.signature.bind(arguments, key))
             return ToolResult(self._told(returned))
         except ToolError as error:
             return ToolResult(error.message, failed=True)
-        except Exception as error:  # noqa: BLE001 - somebody else's code may raise anything
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_wanted_no_more():
+                raise
             if isinstance(error, TimeoutError) and clock.expired():
                 return ToolResult(f"The tool did not answer within {self._timeout:g} seconds.", failed=True)
             log.warning("tool.raised", tool=function.name, **fault(error))
             return ToolResult("The tool failed.", failed=True)
 
-    def close(self) -> None:
-        """Give up the threads; a function that is under way in one ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     async def _run(self, run: Callable[..., Any], bound: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(run):
             return await run(**bound)
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(context.run, run, **bound))
+        return await self._threads.run(partial(context.run, run, **bound))
 
     def _told(self, returned: Any) -> str:
         try:
@@ -136,6 +137,12 @@ class PythonTool:
     async def call(self, arguments: dict[str, Any], key: str) -> ToolResult:
         """Run the function."""
         return await self.tools.call(self.function, arguments, key)
+
+
+def _is_wanted_no_more() -> bool:
+    """Tell whether what runs now was cancelled from outside."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def load(path: Path) -> dict[str, Function]:

@@ -32,7 +32,6 @@ class Tools:
     async def close(self) -> None:
         """Disconnect from servers and give up threads."""
         await self._servers.close()
-        self._python.close()
         self._guard.close()
 
     async def list_tools(self, server: dict[str, Any], secrets: dict[str, Any], tenant: str) -> list[Listed]:
