@@ -18,7 +18,7 @@ from chaos.fleet import running
 from chaos.run import Plan, Report, run
 
 SECONDS = 600.0
-CLIENTS = 10
+CLIENTS = 14
 PATIENCE = 120.0  # seconds
 SHOWN = 40  # findings
 CLUSTERED = 0.3  # of the time is spent with a cluster of NATS servers
@@ -60,6 +60,7 @@ def main() -> int:
         print(f"{finding.kind}: {finding.turn}: {finding.what}")
     for (kind, what), times in Counter((finding.kind, finding.what) for finding in report.findings).most_common(SHOWN):
         print(f"{times:6d} times {kind}: {what}")
+    print(", ".join(f"{what}: {times}" for what, times in report.covered.most_common()))
     print(report.line())
     return 1 if report.findings else 0
 

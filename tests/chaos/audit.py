@@ -1,82 +1,76 @@
 """The audit: what a record of turns says about the promise that nothing is lost, repeated or left open."""
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from support.event_order import disorder
 from support.reader import NOTHING, tally
 
-from chaos.record import Posted, Reading, Record, Talk
-from turnstream.turns import Item
+from chaos.call_audit import audit_calls
+from chaos.end_audit import audit_ends
+from chaos.finding import Finding
+from chaos.record import ENDED, Posted, Reading, Record
+from chaos.talk_audit import audit_talks
+from turnstream.errors import IncompleteStreamError
+from turnstream.verify import verify
 
-ENDED = {"completed", "failed", "incomplete", "cancelled"}
 WIPED = {"events_expired", "events_lost"}  # codes that tell a reader that what it reads is no longer kept
-
-type Kind = Literal["lost", "repeated", "open", "side-effects-repeated"]
-KINDS: tuple[Kind, ...] = ("lost", "repeated", "open", "side-effects-repeated")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A promise that was not kept."""
-
-    kind: Kind
-    turn: str
-    what: str
 
 
 def audit(record: Record) -> list[Finding]:
     """Return every promise that was not kept, in no turn's favour."""
     return [
-        *(finding for posted in record.turns for finding in _turn(posted, wiped=record.wiped)),
-        *(finding for talk in record.talks for finding in _talk(talk)),
+        *(finding for posted in record.turns for finding in _turn(posted, record.wiped)),
+        *audit_ends(record),
+        *audit_talks(record),
         *_listed(record),
-        *_side_effects(record),
+        *audit_calls(record),
     ]
 
 
 # A turn, as it was stored and as it was read
 
 
-def _turn(posted: Posted, *, wiped: bool) -> Iterator[Finding]:
+def _turn(posted: Posted, wiped: float | None) -> Iterator[Finding]:
     if posted.id is None:
         yield Finding("open", posted.name, "it was never accepted, though asked for to the end")
         return
     for oddity in posted.oddities:
         yield Finding("lost", posted.name, oddity)
-    if posted.stored is None or posted.stored.get("status") not in ENDED:
-        yield Finding("open", posted.name, f"it is stored as {posted.stored and posted.stored.get('status')}")
+    readings = [*posted.readings, *([] if posted.unstored else [posted.whole])]
+    # Who was told of a wipe is let go; what is stored is looked at.
+    told = [reading for reading in readings if wiped is not None and reading.error in WIPED]
+    ended = posted.ended
+    if ended is None:
+        if not (posted.unstored and told):
+            yield Finding("open", posted.name, f"it is stored as {posted.stored and posted.stored.get('status')}")
         return
-    if posted.stored["status"] not in posted.may_end:
-        yield Finding("lost", posted.name, f"it ended as {posted.stored['status']}: {posted.stored['error']}")
-    if posted.stored["status"] == "completed":
-        yield from _tokens(posted)
-    for reading in (*posted.readings, posted.whole):
-        if reading.error in WIPED and wiped:
-            continue  # it was told so; what is stored has been looked at
-        if reading.error:
-            yield Finding("lost", posted.name, f"a reader was told {reading.error}")
-        if reading.events:
-            yield from _reading(posted, reading)
-        else:
-            yield Finding("open", posted.name, "a reader got nothing at all")
+    if ended["status"] not in posted.may_end:
+        yield Finding("lost", posted.name, f"it ended as {ended['status']}: {ended['error']}")
+    if posted.unstored and posted.stored:
+        yield Finding("open", posted.name, "it is kept, and was not to be")
+    if ended["status"] == "completed" and posted.tokens is not None:
+        yield from _tokens(posted.name, ended, posted.tokens)
+    for reading in readings:
+        if reading not in told:
+            yield from _reading(posted, reading, wiped)
 
 
-def _tokens(posted: Posted) -> Iterator[Finding]:
-    assert posted.stored
-    if posted.tokens is None:
-        return
-    messages = [item for item in posted.stored["output"] if item["type"] == "message"]
+def _tokens(turn: str, ended: dict[str, Any], tokens: int) -> Iterator[Finding]:
+    messages = [item for item in ended["output"] if item["type"] == "message"]
     said = len(messages[-1]["content"][0]["text"].split()) if messages else 0
-    if said != posted.tokens:
-        yield Finding("lost", posted.name, f"{said} of {posted.tokens} tokens are stored")
+    if said != tokens:
+        yield Finding("lost", turn, f"{said} of {tokens} tokens are stored")
     if len(messages) > 1:
-        yield Finding("repeated", posted.name, f"{len(messages)} messages are stored")
+        yield Finding("repeated", turn, f"{len(messages)} messages are stored")
 
 
-def _reading(posted: Posted, reading: Reading) -> Iterator[Finding]:
+def _reading(posted: Posted, reading: Reading, wiped: float | None) -> Iterator[Finding]:
+    if reading.error:
+        yield Finding("lost", posted.name, f"a reader was told {reading.error}")
+    if not reading.events:
+        yield Finding("open", posted.name, "a reader got nothing at all")
+        return
     counted = tally([reading])
     if counted.lost:
         yield Finding("lost", posted.name, f"{counted.lost} events never came to a reader")
@@ -84,49 +78,29 @@ def _reading(posted: Posted, reading: Reading) -> Iterator[Finding]:
         yield Finding("repeated", posted.name, f"{counted.repeated} events came again to a reader")
     if counted.open:
         yield Finding("open", posted.name, f"{counted.open} items or readers were left open")
-    if counted != NOTHING:
-        return
+    if counted == NOTHING:
+        yield from _whole_reading(posted, reading, wiped)
+
+
+def _whole_reading(posted: Posted, reading: Reading, wiped: float | None) -> Iterator[Finding]:
     for complaint in disorder(reading.events):
         yield Finding("lost", posted.name, f"out of order: {complaint}")
-    if reading.response != posted.stored:
+    try:
+        verify(reading.lines)
+    except IncompleteStreamError as error:
+        yield Finding("lost", posted.name, f"what a reader got does not prove itself: {error}")
+    if reading.response != posted.ended:
         yield Finding("lost", posted.name, "its last event and what is stored do not agree")
-    if posted.whole.ended and reading.events != posted.whole.events:
+    # One that has ended and is not known to have, as its worker died just then, is given another log for a lost one.
+    other_log = wiped is not None and max(reading.arrivals, default=wiped) < wiped
+    if posted.whole.ended and reading.events != posted.whole.events and not other_log:
         yield Finding("lost", posted.name, "two readers read different events")
     messages = (item for item in reading.response["output"] if item["type"] == "message")
     if any(reading.text_of(item["id"]) != item["content"][0]["text"] for item in messages):
         yield Finding("lost", posted.name, "the deltas do not add up to its text")
 
 
-# Conversations, and all that there is
-
-
-def _talk(talk: Talk) -> Iterator[Finding]:
-    items = Counter(item["id"] for item in talk.items or ())
-    asked = Counter(map(_text, talk.items or ()))
-    order = [item["id"] for item in talk.items or ()]
-    for posted in talk.turns:
-        ended = posted.stored if posted.stored and posted.stored.get("status") == "completed" else None
-        if ended is None:
-            continue  # found above
-        wanted = [
-            ("input", asked[posted.body["input"]]),
-            *((item["id"], items[item["id"]]) for item in ended["output"]),
-        ]
-        for name, times in wanted:
-            if times != 1:
-                kind: Kind = "lost" if times == 0 else "repeated"
-                yield Finding(kind, posted.name, f"its {name} is {times} times in conversation {talk.id}")
-        made = [item["id"] for item in ended["output"]]
-        first = order.index(made[0]) if made and made[0] in order else 0
-        if made and order[first : first + len(made)] != made:
-            yield Finding("lost", posted.name, f"its items stand apart in conversation {talk.id}")
-        elif made and talk.items and _text(talk.items[first - 1]) != posted.body["input"]:
-            yield Finding("lost", posted.name, f"its answer is not behind its question in conversation {talk.id}")
-
-
-def _text(item: Item) -> str:
-    """Return what a user's message says."""
-    return str(item["content"][0]["text"]) if item.get("role") == "user" else ""
+# All that there is
 
 
 def _listed(record: Record) -> Iterator[Finding]:
@@ -143,25 +117,7 @@ def _listed(record: Record) -> Iterator[Finding]:
             yield Finding("repeated", ", ".join(sorted(ids)), f"the key {key} has begun {len(ids)} turns")
     listed = {response["id"] for response in record.listed}
     for posted in record.turns:
-        if posted.id and posted.id not in listed:
+        if posted.id and posted.id not in listed and not posted.unstored:
             yield Finding("lost", posted.name, "it is not listed")
-
-
-# What tools did
-
-
-def _side_effects(record: Record) -> Iterator[Finding]:
-    """Find calls that were executed twice, and charges that a turn shows and nobody made, or the other way round."""
-    charges = [execution for execution in record.executions if execution["tool"] == "charge"]
-    for key, times in Counter(str(execution["key"]) for execution in charges).items():
-        if times > 1:
-            yield Finding("side-effects-repeated", key, f"the call was executed {times} times")
-    for posted in record.turns:
-        executed = sum(str(execution["key"]).startswith(f"{posted.id}:") for execution in charges)
-        output = posted.stored.get("output", []) if posted.stored else []
-        done = [item for item in output if item["type"] == "mcp_call" and item["name"] == "charge" and item["output"]]
-        if executed > posted.charges:
-            what = f"{executed} charges were made where {posted.charges} were asked for"
-            yield Finding("side-effects-repeated", posted.name, what)
-        if executed < len(done):
-            yield Finding("lost", posted.name, f"{len(done)} charges are shown, {executed} were made")
+        if posted.id in listed and posted.unstored:
+            yield Finding("open", posted.name, "it is listed, and was not to be kept")

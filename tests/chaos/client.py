@@ -77,7 +77,7 @@ class Client:
             with suppress(httpx.TransportError):
                 async with (
                     self._stream(http, posted, reading, rng) as answer,
-                    aclosing(reading.take(answer.aiter_lines())) as events,
+                    aclosing(reading.take(answer.aiter_lines(), again=posted.unstored)) as events,
                 ):
                     async for event in events:
                         if leaves and leaves(event):
@@ -95,16 +95,18 @@ class Client:
             posted.may_end = {"cancelled"}
 
     async def retrieve(self, posted: Posted, rng: Random) -> dict[str, Any]:
-        """Return a turn's response as it is stored now."""
+        """Return a turn's response as it is stored now; nothing if it is not to be stored."""
         answer = await self.ask(rng, "GET", f"/v1/responses/{posted.id}")
+        if posted.unstored and answer.status_code == httpx.codes.NOT_FOUND:
+            return {}
         return answer.json() if _is_taken(answer, posted) else {}
 
-    async def list_all(self, rng: Random, path: str) -> list[dict[str, Any]]:
-        """Return all that a list holds, oldest first."""
+    async def list_all(self, rng: Random, path: str, **query: str) -> list[dict[str, Any]]:
+        """Return all that a list holds."""
         found: list[dict[str, Any]] = []
         while True:
             after = {"after": found[-1]["id"]} if found else {}
-            answer = await self.ask(rng, "GET", path, params={"limit": 100, "order": "asc", **after})
+            answer = await self.ask(rng, "GET", path, params={"limit": 100, **query, **after})
             page = answer.raise_for_status().json()
             found += page["data"]
             if not page["has_more"]:
@@ -114,12 +116,12 @@ class Client:
     async def _stream(
         self, http: httpx.AsyncClient, posted: Posted, reading: Reading, rng: Random
     ) -> AsyncIterator[httpx.Response]:
-        url = rng.choice(self._urls) + "/v1/responses"
-        if posted.id is None:
-            opened = http.stream("POST", url, **_posting(posted))
+        url = rng.choice(self._urls)
+        if posted.id is None or posted.unstored:  # which is found by its key alone
+            opened = http.stream("POST", f"{url}/v1/responses", **_posting(posted))
         else:
-            params = {"stream": "true", "starting_after": str(reading.last)}
-            opened = http.stream("GET", f"{url}/{posted.id}", params=params)
+            way = rng.choice((f"/v1/responses/{posted.id}?stream=true&", f"/v1/turns/{posted.id}/events?"))
+            opened = http.stream("GET", f"{url}{way}starting_after={reading.last}")
         async with opened as answer:
             if answer.status_code in AGAIN:
                 raise httpx.RemoteProtocolError("try again")

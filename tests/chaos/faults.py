@@ -16,7 +16,7 @@ from support.nats_cluster import Clustered, NatsCluster
 
 from chaos.fleet import Fleet
 from chaos.network import Proxy
-from chaos.recovery import Kill
+from chaos.record import Broken, Record
 from turnstream.subjects import EVENTS, TURNS
 from turnstream_local.child import Child
 
@@ -33,8 +33,8 @@ class Pace:
     wipes: bool  # whether NATS loses all that it holds, once
 
 
-LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(3, 8), wipes=True)
-SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1.5, 2.5), wipes=False)
+LONG = Pace(down=(0.1, 8), pause=(1, 30), between=(2, 6), wipes=True)
+SHORT = Pace(down=(0.1, 1), pause=(1, 3), between=(1, 2.2), wipes=False)
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,37 @@ class Faults:
     fleet: Fleet
     rng: Random
     pace: Pace
-    kills: list[Kill] = field(default_factory=list)
+    record: Record  # where it writes down what it has broken
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    wiped: bool = False  # whether NATS has lost all that it held
 
     async def run(self) -> None:
         """Break and heal, with a rest in between; return when all is healed."""
         deck: list[Fault] = []
-        while not await self._rest():
+        timed = False
+        while not await self._rest(long=timed):
             deck = deck or self._shuffled()
             chosen = [deck.pop()]
             others = [fault for fault in deck if fault.target != chosen[0].target]
             if others and self.rng.random() < TWO_AT_ONCE:
                 chosen.append(others[-1])
                 deck.remove(others[-1])
-            begun = monotonic()
+            if timed := chosen[0].timed and len(chosen) == 1:
+                self.record.kills.append(monotonic())
             self.fleet.note(" and ".join(f"{fault.name} {fault.target}" for fault in chosen))
-            await asyncio.gather(*(fault.run() for fault in chosen))
-            if chosen[0].timed and len(chosen) == 1:
-                self.kills.append(Kill(begun, until=monotonic() + self.pace.between[1]))
+            await asyncio.gather(*map(self._break, chosen))
 
-    async def _rest(self) -> bool:
+    async def _break(self, fault: Fault) -> None:
+        begun = monotonic()
+        try:
+            await fault.run()
+        finally:
+            self.record.broken.append(Broken(fault.target, fault.name, begun, monotonic()))
+
+    async def _rest(self, *, long: bool) -> bool:
         """Let everything recover for a while, or until the stop; return whether it has come."""
+        shortest, longest = self.pace.between
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.rng.uniform(*self.pace.between)):
+            async with asyncio.timeout(longest if long else self.rng.uniform(shortest, longest)):
                 return await self.stop.wait()
         return False
 
@@ -107,10 +114,9 @@ class Faults:
                 Fault("network", "swallow", lambda: self._cut(Proxy.swallow)),
             ]
         self.rng.shuffle(menu)
-        if self.pace.wipes and not self.wiped and not isinstance(infrastructure, Clustered):
-            menu.insert(
-                -self.rng.randint(1, 4), Fault("nats", "wipe", self._wipe)
-            )  # once, and soon: they are dealt from the end
+        if self.pace.wipes and self.record.wiped is None:
+            # Once, and soon: they are dealt from the end.
+            menu.insert(-self.rng.randint(1, 4), Fault("nats", "wipe", infrastructure.wipe))
         return menu
 
     # Workers and gateways, which their keepers start again
@@ -167,10 +173,6 @@ class Faults:
             await fault.run()
 
         return Fault("nats", f"break the leader of {stream} in", run)
-
-    async def _wipe(self) -> None:
-        self.wiped = True
-        await self.fleet.infrastructure.wipe()
 
     # The network of one worker
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from support.deployment import Deployment, Gateway, deployed
 from support.infrastructure import Infrastructure
-from support.tool_turns import ALLOWED, ToolServer
+from support.tool_turns import ALLOWED, ToolServer, calling
 
+from chaos.callers import AT_ONCE, PARALLEL
 from chaos.network import Proxy, nats_proxy, postgres_proxy, through
 from turnstream_local.child import Child, exit_text
 from turnstream_local.errors import ChildFailedError
@@ -21,6 +22,7 @@ SETTINGS = {
     "TURNSTREAM_WATCHDOG_INTERVAL": "1",
     "TURNSTREAM_MAX_ATTEMPTS": "50",
 }
+CHARGING = 0.8  # seconds that a tool takes, so that it is found in the middle
 RESTART = 0.2  # seconds until what has ended is started again
 LEAVES_WITHIN = 25.0  # seconds after SIGTERM; the workers' grace and their last words are less
 
@@ -100,17 +102,21 @@ async def running(
 ) -> AsyncIterator[Fleet]:
     """Yield gateways and workers that are kept running; with `network`, the last worker's can be cut."""
     async with deployed(infrastructure) as deployment, AsyncExitStack() as stack:
-        fleet = Fleet(deployment, await ToolServer.start(deployment), note)
         places: list[dict[str, str]] = [{} for _ in range(workers)]
+        proxies: list[Proxy] = []
         if network:
             nats, postgres = nats_proxy(infrastructure.nats_url("worker")), postgres_proxy(infrastructure.dsn)
-            fleet.proxies = [await stack.enter_async_context(proxy) for proxy in (nats, postgres)]
+            proxies = [await stack.enter_async_context(proxy) for proxy in (nats, postgres)]
             places[-1] = {
                 "TURNSTREAM_NATS_URL": through(infrastructure.nats_url("worker"), nats),
                 "TURNSTREAM_POSTGRES_DSN": through(infrastructure.dsn, postgres),
             }
-        fleet.workers = [await deployment.worker(embedded=False, **SETTINGS, **ALLOWED, **place) for place in places]
-        fleet.gateways = [await deployment.gateway(**SETTINGS) for _ in range(gateways)]
+        tools, working, serving = await asyncio.gather(
+            _tools(deployment),
+            asyncio.gather(*(deployment.worker(embedded=False, **SETTINGS, **ALLOWED, **place) for place in places)),
+            asyncio.gather(*(deployment.gateway(**SETTINGS) for _ in range(gateways))),
+        )
+        fleet = Fleet(deployment, tools, note, serving, working, proxies)
         keepers = [asyncio.create_task(fleet.keep(child), name=f"keep {child.name}") for child in fleet.children]
         try:
             yield fleet
@@ -121,3 +127,10 @@ async def running(
             for result in results:
                 if not isinstance(result, asyncio.CancelledError):
                     note(f"a keeper broke: {result!r}")
+
+
+async def _tools(deployment: Deployment) -> ToolServer:
+    tools = await ToolServer.start(deployment)
+    await tools.delay(CHARGING)
+    await deployment.script(PARALLEL, {"tool_calls": AT_ONCE * calling("charge", order="one")["tool_calls"]})
+    return tools

@@ -1,7 +1,6 @@
 """How long the turns of a killed worker stood still, as their readers saw it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from chaos.record import Posted, Reading
 
@@ -9,28 +8,22 @@ IN_FLIGHT = 0.3  # seconds in which what the worker sent before may still come
 PERCENT = 95
 
 
-@dataclass(frozen=True)
-class Kill:
-    """A worker that was killed while nothing else was broken; in seconds of the monotonic clock."""
+def recoveries(turns: list[Posted], kills: list[float]) -> list[float]:
+    """Return, in seconds, how long after a worker's kill the first new event of each of its turns came, however late.
 
-    at: float
-    until: float  # when the next thing was broken, or all had ended
-
-
-def recoveries(turns: list[Posted], kills: list[Kill]) -> list[float]:
-    """Return, in seconds, how long after each kill the first new event of each of its worker's turns came.
-
-    A turn was the worker's if its next event is one that only a successor writes; of turns that no reader was attached
-    to, or that the kill did not find in the middle of an item, nothing is known.
+    The kills are those that found nothing else broken, and that nothing else followed for a while, in seconds of the
+    monotonic clock. A turn was the worker's if its next event is one that only a successor writes; of turns that no
+    reader was attached to, or that the kill did not find in the middle of an item, nothing is known. One that stood
+    still over several kills counts from the first.
     """
     return [
-        reading.arrivals[place] - kill.at
-        for kill in kills
+        came - min(during)
         for posted in turns
         for reading in posted.readings
         if reading.attached and reading.ended and reading.response["status"] != "cancelled"
         for place in _takeovers(reading)
-        if reading.arrivals[place - 1] <= kill.at + IN_FLIGHT and kill.at < reading.arrivals[place] <= kill.until
+        for last, came in [reading.arrivals[place - 1 : place + 1]]
+        if (during := [kill for kill in kills if last <= kill + IN_FLIGHT and kill < came])
     ]
 
 

@@ -9,13 +9,17 @@ from typing import Self
 
 from support.tool_turns import ToolServer
 
-from chaos.audit import KINDS, Finding, audit
+from chaos.audit import audit
 from chaos.client import Client
+from chaos.coverage import coverage
 from chaos.faults import Faults, Pace
+from chaos.finding import KINDS, Finding
 from chaos.fleet import Fleet
 from chaos.load import Load
 from chaos.record import Posted, Record
 from chaos.recovery import percentile, recoveries
+from chaos.turn_maker import TurnMaker
+from chaos.watch import watch
 
 AT_ONCE = 32  # turns that are looked at together in the end
 LOOK = 15.0  # seconds that it may take to read a turn once more
@@ -28,11 +32,13 @@ class Report:
     turns: int = 0
     findings: list[Finding] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)  # seconds
+    covered: Counter[str] = field(default_factory=Counter)  # how often each thing has happened
 
     def __iadd__(self, other: Self) -> Self:
         self.turns += other.turns
         self.findings += other.findings
         self.recoveries += other.recoveries
+        self.covered += other.covered
         return self
 
     def line(self) -> str:
@@ -58,11 +64,12 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
     """Break a fleet under load, let it recover, and audit every turn."""
     record = Record()
     async with Client(fleet.urls) as client:
-        load = Load(client, fleet.tools, plan.seed, record)
-        faults = Faults(fleet, Random(plan.seed), plan.pace)
+        load = Load(TurnMaker(client, fleet.tools, record), plan.seed)
+        faults = Faults(fleet, Random(plan.seed), plan.pace, record)
         loading = asyncio.create_task(load.run(plan.clients), name="load")
         breaking = asyncio.create_task(faults.run(), name="faults")
-        await asyncio.wait((loading, breaking), timeout=plan.seconds, return_when=asyncio.FIRST_COMPLETED)
+        watching = asyncio.create_task(watch(client, record), name="watch")
+        await asyncio.wait((loading, breaking, watching), timeout=plan.seconds, return_when=asyncio.FIRST_COMPLETED)
         faults.stop.set()
         await breaking
         load.stop.set()
@@ -71,10 +78,12 @@ async def run(fleet: Fleet, plan: Plan) -> Report:
         with suppress(TimeoutError):
             async with asyncio.timeout(plan.patience):
                 await loading
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         fleet.note("looking at every turn")
-        record.wiped = faults.wiped
         await look(client, fleet.tools, record)
-    return Report(len(record.turns), audit(record), recoveries(record.turns, faults.kills))
+    return Report(len(record.turns), audit(record), recoveries(record.turns, record.kills), coverage(record))
 
 
 async def look(client: Client, tools: ToolServer, record: Record) -> None:
@@ -83,8 +92,9 @@ async def look(client: Client, tools: ToolServer, record: Record) -> None:
     await asyncio.gather(*(_look_at(client, posted, places) for posted in record.turns))
     rng = Random(0)
     for talk in record.talks:
-        talk.items = await client.list_all(rng, f"/v1/conversations/{talk.id}/items")
-    record.listed = await client.list_all(rng, "/v1/responses")
+        talk.items = await client.list_all(rng, f"/v1/conversations/{talk.id}/items", order="asc")
+    record.listed = await client.list_all(rng, "/v1/responses", order="asc")
+    record.letters = await client.list_all(rng, "/v1/admin/dead-letters")
     record.executions = await tools.calls()
 
 
@@ -92,7 +102,8 @@ async def _look_at(client: Client, posted: Posted, places: asyncio.Semaphore) ->
     rng = Random(posted.key)
     if posted.id:
         async with places:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await client.follow(posted, posted.whole, rng)
+            if not posted.unstored:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        await client.follow(posted, posted.whole, rng)
             posted.stored = await client.retrieve(posted, rng)

@@ -13,10 +13,11 @@ from chaos.fleet import running
 from chaos.load import Load
 from chaos.record import Record
 from chaos.run import Plan, look, run
+from chaos.turn_maker import TurnMaker
 from turnstream.subjects import EVENTS
 
 SEED = "short-972"  # deals a worker's kill, then Postgres's and NATS', and a network that swallows
-SECONDS = 11.0
+SECONDS = 10.0
 CLIENTS = 6
 PATIENCE = 60.0  # seconds
 
@@ -44,7 +45,7 @@ async def test_stream_leader_killed() -> None:
         Client(fleet.urls) as client,
         asyncio.timeout(PATIENCE),
     ):
-        load = Load(client, fleet.tools, SEED, record)
+        load = Load(TurnMaker(client, fleet.tools, record), SEED)
         loading = asyncio.create_task(load.run(CLIENTS))
         while not _streams(record):  # noqa: ASYNC110 - its readers write it down
             await asyncio.sleep(0.05)

@@ -38,9 +38,10 @@ class Server(Protocol):
 class Infrastructure:
     """A provisioned NATS and Postgres."""
 
-    def __init__(self, folder: Path, ack_wait: float = ACK_WAIT) -> None:
+    def __init__(self, folder: Path, ack_wait: float = ACK_WAIT, replicas: int = 1) -> None:
         self.folder = folder  # for the logs of what runs on it
         self._ack_wait = ack_wait  # seconds
+        self._replicas = replicas  # of each stream
         self._nats = NatsServer(folder)
         self._postgres = Postgres(folder)
 
@@ -69,6 +70,7 @@ class Infrastructure:
             nats_url=self.nats_url("provision"),
             postgres_dsn=self.dsn,
             ack_wait=self._ack_wait,
+            replicas=self._replicas,
             queue_depth_per_tenant=queue_depth_per_tenant,
             queue_depth=queue_depth,
         )

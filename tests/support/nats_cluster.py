@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
+from shutil import rmtree
 from string import Template
 from typing import Any
 
@@ -13,8 +14,7 @@ import nats
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from support.infrastructure import ACK_WAIT, Infrastructure, Server
-from turnstream.provision import ProvisionSettings, provision
+from support.infrastructure import Infrastructure, Server
 from turnstream_local.layout import temporary_data_directory
 from turnstream_local.nats_server import NatsServer
 from turnstream_local.ports import LOOPBACK, free_port
@@ -117,7 +117,7 @@ class Clustered(Infrastructure):
     """An infrastructure whose NATS is a cluster."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+        super().__init__(folder, replicas=SIZE)
         self.cluster = NatsCluster(folder)
 
     @property
@@ -129,6 +129,13 @@ class Clustered(Infrastructure):
         """Return one of the servers' URLs with the user of a service; another one each time."""
         return self.cluster.url_for(service)
 
+    async def lose_streams(self) -> None:
+        """Kill the whole cluster, and let it come back on empty disks."""
+        await self.cluster.kill()
+        for node in self.cluster.nodes:
+            rmtree(node.store)
+        await self.cluster.start()
+
 
 @asynccontextmanager
 async def clustered() -> AsyncIterator[Clustered]:
@@ -137,13 +144,7 @@ async def clustered() -> AsyncIterator[Clustered]:
         infrastructure = Clustered(folder)
         try:
             await asyncio.gather(infrastructure.cluster.start(), infrastructure.postgres.start())
-            settings = ProvisionSettings(
-                nats_url=infrastructure.nats_url("provision"),
-                postgres_dsn=infrastructure.dsn,
-                ack_wait=ACK_WAIT,
-                replicas=SIZE,
-            )
-            await provision(settings, asyncio.Event())
+            await infrastructure.provision()
             yield infrastructure
         finally:
             await asyncio.gather(infrastructure.cluster.kill(), infrastructure.postgres.kill())

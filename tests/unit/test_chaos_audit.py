@@ -1,13 +1,19 @@
 """The fault harness's audit counts whatever is lost, repeated or left open: it can fail."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from chaos.audit import audit
-from chaos.record import Posted, Reading, Record, Talk
-from chaos.recovery import Kill, percentile, recoveries
+from chaos.call_audit import audit_calls
+from chaos.end_audit import audit_ends
+from chaos.record import Broken, Posted, Reading, Record, Talk
+from chaos.recovery import percentile, recoveries
+from chaos.talk_audit import audit_talks
 from support.reader import Event
+
+from turnstream.digest import LogDigest
 
 TURN, MESSAGE = "resp_1", "msg_1"
 
@@ -43,17 +49,24 @@ def its_events() -> list[Event]:
     return [{**event, "sequence_number": number} for number, event in enumerate(events)]
 
 
+def a_reading() -> Reading:
+    """Make what a reader has of them, as they came."""
+    log, lines, events = LogDigest(), [], its_events()
+    for event in events[:-1]:
+        lines.append(f"data: {json.dumps(event)}")
+        log.add(json.dumps(event).encode())
+    return Reading(events, lines=[*lines, f"data: {json.dumps({**events[-1], 'log': log.shown()})}"])
+
+
 def a_record() -> Record:
     """Make the record of one turn in a conversation, all of it as it was promised."""
     posted = Posted("k", {"input": "say two words"}, tokens=2, id=TURN)
-    posted.readings = [Reading(its_events()), Reading(its_events())]
-    posted.whole = Reading(its_events())
+    posted.readings = [a_reading(), a_reading()]
+    posted.whole = a_reading()
     posted.stored = a_response()
     asked = {"id": "msg_0", "role": "user", "content": [{"type": "input_text", "text": "say two words"}]}
-    talk = Talk("conv_1", [posted], [asked, *a_response()["output"]])
-    posted.charges = 1
-    charge = {"tool": "charge", "key": f"{TURN}:1", "arguments": {"order": "k"}}
-    return Record([posted], [talk], listed=[a_response()], executions=[charge])
+    talk = Talk("conv_1", [posted], items=[asked, *a_response()["output"]])
+    return Record([posted], [talk], listed=[a_response()])
 
 
 def test_nothing_to_find() -> None:
@@ -159,23 +172,28 @@ def expire(record: Record) -> None:
     del record.turns[0].readings[0].events[5:]
 
 
-def charge_again(record: Record) -> None:
-    """Execute a call twice."""
-    record.executions *= 2
+def break_a_line(record: Record) -> None:
+    """Give a reader an event with other bytes than were stored."""
+    record.turns[0].readings[0].lines[3] += " "
 
 
-def charge_by_another_key(record: Record) -> None:
-    """Execute more calls than were asked for."""
-    record.executions.append({**record.executions[0], "key": f"{TURN}:2"})
+def run_together(record: Record) -> None:
+    """Let two turns of a conversation have been seen to run at the same time."""
+    record.crowds["conv_1"] = {TURN, "resp_2"}
 
 
-def charge_never(record: Record) -> None:
-    """Let a turn show a charge that nobody made."""
-    posted = record.turns[0]
-    call = {"type": "mcp_call", "id": "mcp_1", "name": "charge", "status": "completed", "output": "charged"}
-    assert posted.stored
-    posted.stored["output"].append(call)
-    record.executions.clear()
+def accept_in_another_order(record: Record) -> None:
+    """Let the conversation hold a question before one that was accepted earlier."""
+    [talk] = record.talks
+    assert talk.items
+    later = Posted("k2", {"input": "earlier"}, id="resp_2")
+    talk.turns.append(later)
+    talk.items.insert(0, {"id": "msg_8", "role": "user", "content": [{"type": "input_text", "text": "earlier"}]})
+
+
+def keep_nothing(record: Record) -> None:
+    """Let a turn that is not to be kept be there."""
+    record.turns[0].body["store"] = False
 
 
 def split_in_conversation(record: Record) -> None:
@@ -206,10 +224,11 @@ def split_in_conversation(record: Record) -> None:
         (lose_from_conversation, "lost"),
         (repeat_in_conversation, "repeated"),
         (expire, "lost"),
-        (charge_never, "lost"),
         (split_in_conversation, "lost"),
-        (charge_again, "side-effects-repeated"),
-        (charge_by_another_key, "side-effects-repeated"),
+        (break_a_line, "lost"),
+        (run_together, "repeated"),
+        (accept_in_another_order, "lost"),
+        (keep_nothing, "open"),
     ],
 )
 def test_broken_promise(spoil: Callable[[Record], None], kind: str) -> None:
@@ -222,11 +241,155 @@ def test_broken_promise(spoil: Callable[[Record], None], kind: str) -> None:
 def test_wiped() -> None:
     """A reader that was told of a wipe is let go; the turn itself is looked at all the same."""
     record = a_record()
-    record.wiped = True
+    record.broken.append(Broken("nats", "wipe", 0, 1))
     expire(record)
     assert audit(record) == []
     leave_running(record)
     assert [finding.kind for finding in audit(record)] == ["open"]
+
+
+@pytest.mark.parametrize(("came", "kinds"), [(5.0, []), (25.0, ["lost"])])
+def test_another_log(came: float, kinds: list[str]) -> None:
+    """What was read to its end before a wipe may differ from what is read afterwards, and nothing else may."""
+    record = a_record()
+    record.broken.append(Broken("nats", "wipe", 10, 20))
+    early, _ = record.turns[0].readings
+    early.arrivals = [came]
+    early.events[4]["obfuscation"] = "x"
+    assert [finding.kind for finding in audit(record)] == kinds
+
+
+# Calls
+
+
+def a_charge(on_uncertain: str = "fail", **body: Any) -> tuple[Record, dict[str, Any]]:
+    """Make the record of a turn that has called a tool, and the item of its call."""
+    record = Record([Posted("k", {"tools": [{"on_uncertain": on_uncertain}], **body}, id=TURN)])
+    record.turns[0].calls = record.turns[0].charges = 1
+    call = {"type": "mcp_call", "id": "mcp_1", "name": "charge", "output": "charged", "error": None}
+    record.turns[0].stored = {**a_response(), "output": [call]}
+    record.executions = [{"tool": "charge", "key": f"{TURN}:1:mcp_1"}]
+    return record, call
+
+
+def found_of_calls(record: Record) -> list[str]:
+    """Return the kinds of what is found of a record's calls."""
+    return [finding.kind for finding in audit_calls(record)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kinds"),
+    [
+        ({}, ["side-effects-repeated"]),
+        ({"on_uncertain": "ask"}, ["side-effects-repeated"]),
+        ({"on_uncertain": "retry"}, []),
+        ({"on_uncertain": "retry", "max_attempts": 1}, ["side-effects-repeated"]),
+    ],
+)
+def test_same_key_again(body: dict[str, Any], kinds: list[str]) -> None:
+    """A call is made again only where that was asked for, and never in a turn that may be begun once."""
+    record, _ = a_charge(**body)
+    assert found_of_calls(record) == []
+    record.executions *= 2
+    assert found_of_calls(record) == kinds
+
+
+def test_another_key() -> None:
+    """A call under another key is one more than was asked for, and one that the turn does not show."""
+    record, _ = a_charge("retry")
+    record.executions.append({"tool": "charge", "key": f"{TURN}:2:mcp_2"})
+    assert found_of_calls(record) == ["side-effects-repeated", "lost"]
+
+
+def test_call_of_a_stranger() -> None:
+    """A call of a turn that no client knows was not asked for."""
+    record, _ = a_charge()
+    record.executions.append({"tool": "charge", "key": "resp_2:1:mcp_2"})
+    assert found_of_calls(record) == ["side-effects-repeated"]
+
+
+def test_call_that_was_not_made() -> None:
+    """A turn may not show a charge that nobody made, nor leave out one of its calls."""
+    record, _ = a_charge()
+    record.executions.clear()
+    assert found_of_calls(record) == ["lost"]
+    record.turns[0].stored = a_response()
+    assert found_of_calls(record) == ["lost"]
+
+
+def test_call_that_was_given_up() -> None:
+    """A call that was to be made again may not be told as unknown."""
+    for on_uncertain, kinds in (("fail", []), ("retry", ["lost"])):
+        record, call = a_charge(on_uncertain)
+        call.update(output=None, error="how it ended is not known")
+        assert found_of_calls(record) == kinds
+
+
+# Ends
+
+
+def given_up() -> Record:
+    """Make the record of a turn whose only attempt has died, with its letter."""
+    posted = Posted("k", {"max_attempts": 1}, id=TURN, readings=[Reading(arrivals=[10, 20])])
+    posted.stored = {**a_response("failed"), "error": {"code": "max_attempts"}}
+    letter = {"id": TURN, "attempts": 1}
+    return Record([posted], listed=[posted.stored], letters=[letter], broken=[Broken("worker-1", "kill -9", 15, 15)])
+
+
+def test_given_up() -> None:
+    """A turn may fail by its only attempt if a worker has died, and there is a letter about it."""
+    assert list(audit_ends(given_up())) == []
+    silent = given_up()
+    silent.letters.clear()
+    assert len(list(audit_ends(silent))) == 1
+    silent.broken.append(Broken("nats", "wipe", 30, 31))
+    assert list(audit_ends(silent)) == []
+
+
+@pytest.mark.parametrize("fault", [Broken("worker-1", "terminate", 15, 16), Broken("worker-1", "kill -9", 1, 1)])
+def test_given_up_for_nothing(fault: Broken) -> None:
+    """A worker that leaves in order, or one that died before, is no reason."""
+    record = given_up()
+    record.broken = [fault]
+    assert len(list(audit_ends(record))) == 1
+
+
+def test_letter_for_nothing() -> None:
+    """No letter is about a turn that has not failed."""
+    record = given_up()
+    record.letters.append({"id": "resp_2", "attempts": 3})
+    assert len(list(audit_ends(record))) == 1
+
+
+@pytest.mark.parametrize(("target", "found"), [(None, 1), ("worker-1", 1), ("gateway-2", 0), ("nats-1", 0)])
+def test_left(target: str | None, found: int) -> None:
+    """A turn that was to be cancelled with its readers may go on only if its gateway could not see to it."""
+    record = Record([Posted("k", {"on_disconnect": "cancel", "disconnect_grace": 1}, id=TURN, left=20)])
+    record.turns[0].stored = a_response()
+    record.broken = [Broken(target, "pause", 18, 22)] if target else []
+    assert len(list(audit_ends(record))) == found
+    record.turns[0].stored = a_response("cancelled")
+    assert list(audit_ends(record)) == []
+
+
+# Conversations
+
+
+@pytest.mark.parametrize(("on_busy", "kept"), [("interrupt", True), ("rollback", False)])
+def test_made_way(on_busy: str, kept: bool) -> None:
+    """A conversation keeps what an interrupted turn had finished, and nothing of one that was rolled back."""
+    record = a_record()
+    [talk], [first] = record.talks, record.turns
+    broken_off = {"type": "message", "id": "msg_7", "status": "incomplete"}
+    first.stored = {**a_response("cancelled"), "output": [*a_response()["output"], broken_off]}
+    talk.turns.append(Posted("k2", {"input": "instead", "on_busy": on_busy}))
+    whole = talk.items or []
+    for items, right in ((whole, kept), ([], not kept), ([*whole, broken_off], False)):
+        talk.items = items
+        assert (list(audit_talks(record)) == []) is right
+
+
+# Recovery
 
 
 def test_recovery() -> None:
@@ -234,13 +397,13 @@ def test_recovery() -> None:
     reading = Reading(its_events(), arrivals=[10.0] * 6 + [12.5] * 4, attached=True)
     reading.events[8]["item"]["status"] = "incomplete"
     posted = Posted("k", {}, readings=[reading])
-    assert recoveries([posted], [Kill(10.5, until=20), Kill(30, until=40)]) == [2.0]
+    assert recoveries([posted], [10.5, 30]) == [2.0]
 
 
 def test_undisturbed() -> None:
     """A turn that went on all the time was another worker's, and counts for nothing."""
     reading = Reading(its_events(), arrivals=[10.0 + place / 2 for place in range(10)], attached=True)
-    assert recoveries([Posted("k", {}, readings=[reading])], [Kill(11, until=20)]) == []
+    assert recoveries([Posted("k", {}, readings=[reading])], [11]) == []
 
 
 def test_percentile() -> None:
@@ -248,3 +411,10 @@ def test_percentile() -> None:
     assert percentile([float(number) for number in range(1, 21)]) == 19
     assert percentile([3.0]) == 3
     assert percentile([]) is None
+
+
+def test_slow_recovery() -> None:
+    """A turn that stood still until long after its worker's kill counts with all of that time, and once."""
+    reading = Reading(its_events(), arrivals=[10.0] * 6 + [40.0] * 4, attached=True)
+    reading.events[8]["item"]["status"] = "incomplete"
+    assert recoveries([Posted("k", {}, readings=[reading])], [10.5, 20]) == [29.5]
