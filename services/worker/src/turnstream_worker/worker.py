@@ -80,9 +80,8 @@ class Worker:
 
     def _end(self, turn: str) -> None:
         """Bring a turn to its end beside those that there is room for: nothing of it is run, and no message settled."""
-        running = Running(
-            NoDelivery(), turn, f"{self._id}//{turn}", overdue=True
-        )  # an owner of its own, with no receipt
+        owner = f"{self._id}//{turn}"  # one of its own, with no receipt
+        running = Running(NoDelivery(), turn, owner, overdue=True)
         task = asyncio.create_task(self._runner.run(running), name="turn")
         self._running[task] = running
         task.add_done_callback(self._running.pop)
