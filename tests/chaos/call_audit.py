@@ -23,9 +23,8 @@ def audit_calls(record: Record) -> Iterator[Finding]:
 
 
 def _executed(posted: Posted, made: Counter[str]) -> Iterator[Finding]:
-    again = posted.on_uncertain == "retry" and posted.body.get("max_attempts") != 1
     for key, times in made.items():
-        if times > 1 and not again:
+        if times > 1 and posted.on_uncertain != "retry":
             yield Finding("side-effects-repeated", posted.name, f"the call {key} was executed {times} times")
     if len(made) > posted.charges:
         what = f"{len(made)} charges were made where {posted.charges} were asked for"

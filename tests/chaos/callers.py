@@ -40,10 +40,9 @@ async def call_again(maker: TurnMaker, key: str, rng: Random) -> None:
     await maker.client.follow(posted, posted.reading(attached=True), rng)
 
 
-async def call_at_most_once(maker: TurnMaker, key: str, rng: Random) -> None:
-    """Call a tool that may be called again, in a turn that may be begun once: it fails if its worker dies."""
-    tools = [maker.tools.tool(on_uncertain="retry")]
-    posted = maker.text(f"{key} charge", rng, tools=tools, max_attempts=1)
+async def call_in_one_attempt(maker: TurnMaker, key: str, rng: Random) -> None:
+    """Call a tool in a turn that may be begun once: it fails if its worker dies."""
+    posted = maker.text(f"{key} charge", rng, tools=[maker.tools.tool()], max_attempts=1)
     posted.calls = posted.charges = 1
     posted.may_end.add("failed")
     await maker.client.follow(posted, posted.reading(attached=True), rng)

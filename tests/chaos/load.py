@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from random import Random
 
-from chaos.callers import ask_before, ask_before_again, call_again, call_at_most_once, call_in_parallel, call_tools
+from chaos.callers import ask_before, ask_before_again, call_again, call_in_one_attempt, call_in_parallel, call_tools
 from chaos.readers import (
     cancel,
     come_back,
@@ -40,7 +40,7 @@ KINDS: dict[Kind, int] = {  # and how often each is chosen
     call_tools: 15,
     call_in_parallel: 12,
     call_again: 10,
-    call_at_most_once: 10,
+    call_in_one_attempt: 10,
     ask_before_again: 8,
     ask_before: 6,
 }

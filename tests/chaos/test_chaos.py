@@ -1,6 +1,7 @@
 """The short form of `make chaos`: while everything is broken, nothing is lost, repeated or left open."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from support.infrastructure import embedded
@@ -11,7 +12,7 @@ from chaos.client import Client
 from chaos.faults import SHORT
 from chaos.fleet import running
 from chaos.load import Load
-from chaos.record import Record
+from chaos.record import Broken, Record
 from chaos.run import Plan, look, run
 from chaos.turn_maker import TurnMaker
 from turnstream.subjects import EVENTS
@@ -49,8 +50,10 @@ async def test_stream_leader_killed() -> None:
         loading = asyncio.create_task(load.run(CLIENTS))
         while not _streams(record):  # noqa: ASYNC110 - its readers write it down
             await asyncio.sleep(0.05)
-        await (await infrastructure.cluster.leader(EVENTS.name)).kill()
+        leader, begun = await infrastructure.cluster.leader(EVENTS.name), monotonic()
+        await leader.kill()
         await infrastructure.cluster.leader(EVENTS.name)
+        record.broken.append(Broken(leader.name, "kill -9", begun, monotonic()))
         load.stop.set()
         await loading
         await look(client, fleet.tools, record)
