@@ -139,6 +139,19 @@ async def test_making_way(store: Store, keep: bool) -> None:
     assert await texts(store, of) == (["a", "whole", "b"] if keep else [])
 
 
+async def test_making_way_in_order(store: Store) -> None:
+    """What is kept of a turn that waited stands behind what is kept of those before it, so it waits for them to end."""
+    of = await conversation(store)
+    running, waiting, last = [await accept(store, text, conversation=of) for text in ("a", "b", "c")]
+    running = await claim(store, running)
+    await store.cancel_line(TENANT, [running.id, waiting.id], keep=True)
+    assert await store.claim(waiting.id, "x", LEASE) is None
+    assert waiting.id not in {lost.turn for lost in await store.lost(0, 1000)}
+    assert (await store.finish(running, Outcome("cancelled", [])))[1] == waiting.id
+    assert (await store.finish(await claim(store, waiting), Outcome("cancelled", [])))[1] == last.id
+    assert await texts(store, of) == ["a", "b"]
+
+
 async def test_deleted_conversation(store: Store) -> None:
     """The turns of a conversation that is deleted are told, and wait for nobody any more."""
     of = await conversation(store)

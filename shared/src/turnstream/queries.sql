@@ -70,7 +70,8 @@ WITH deleted AS (
 SELECT id FROM deleted
 
 -- claim: take a turn that nobody holds, if it is the first in its conversation's line or is to be ended, since it was
--- cancelled or its time is over; the same owner asking again keeps its attempt
+-- cancelled or its time is over; one whose items are kept has its place in the conversation and waits for it, all the
+-- same. The same owner asking again keeps its attempt
 WITH taken AS (
     UPDATE open_turns
     SET attempt = attempt + (owner IS DISTINCT FROM $2)::int, owner = $2, until = now() + $3
@@ -79,7 +80,7 @@ WITH taken AS (
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
         OR due < now()
-        OR EXISTS (SELECT FROM turns WHERE id = $1 AND status = 'cancelled'))
+        OR EXISTS (SELECT FROM turns WHERE id = $1 AND status = 'cancelled' AND NOT kept))
     RETURNING turn, attempt, handovers, finished
 )
 SELECT turns.*, taken.attempt, taken.handovers, taken.finished FROM taken JOIN turns ON turns.id = taken.turn
@@ -121,10 +122,9 @@ WITH held AS (
     FROM finished
     JOIN conversations ON conversations.id = finished.conversation
     CROSS JOIN unnest($8::text[], $9::json[], $11::boolean[]) WITH ORDINALITY AS item (id, data, whole, place)
-    WHERE finished.status = 'completed'
+    WHERE (finished.status IN ('completed', 'incomplete') OR (finished.kept AND item.whole))
       -- One whose time was over while it waited for others has said nothing, and must not stand before them.
-      OR (finished.status = 'incomplete' AND finished.id <> ALL(conversations.line[2:]))
-      OR (finished.kept AND item.whole)
+      AND finished.id <> ALL(conversations.line[2:])
     ORDER BY item.place
     ON CONFLICT (conversation, id) DO NOTHING
 ), moved AS (
@@ -302,7 +302,7 @@ WITH lost AS (
       AND (conversation IS NULL
         OR NOT EXISTS (SELECT FROM conversations WHERE id = conversation AND turn = ANY(line[2:]))
         OR due < now()
-        OR (SELECT status FROM turns WHERE id = turn) = 'cancelled') -- not by EXISTS, for which it may read them all
+        OR (SELECT status = 'cancelled' AND NOT kept FROM turns WHERE id = turn)) -- by EXISTS it may read them all
     ORDER BY queued_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE open_turns SET owner = NULL, until = NULL, queued_at = now() FROM lost WHERE open_turns.turn = lost.turn
