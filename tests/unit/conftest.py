@@ -1,4 +1,4 @@
-"""What several of these tests ask."""
+"""What several of these tests use."""
 
 from collections.abc import AsyncIterator
 
@@ -7,6 +7,7 @@ import pytest
 from support.stand_in import client_of
 
 from turnstream_local.stand_in.app import StandIn
+from turnstream_worker import model_calls
 
 
 @pytest.fixture
@@ -14,3 +15,9 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Make a client of a fresh stand-in in this process."""
     async with client_of(StandIn()) as made:
         yield made
+
+
+@pytest.fixture
+def no_pause_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make no pause between two tries, but for what a provider asks for."""
+    monkeypatch.setattr(model_calls, "FIRST_PAUSE", 0)
