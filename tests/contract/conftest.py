@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import pytest
 from support.infrastructure import ACK_WAIT, Infrastructure, embedded
 
+from turnstream import subjects
 from turnstream.bus import Bus
 from turnstream.bus.connection import Connection
 from turnstream.bus.provision import Depth, provision
 from turnstream.database import Database
+from turnstream.ids import new_id
 from turnstream.memory import MAX_PAYLOAD, MemoryBus
 from turnstream.settings import Settings
 from turnstream.store import Store
-from turnstream.subjects import EVENTS, TURNS
+from turnstream.subjects import DEFAULT_TENANT, EVENTS, TURNS
 
 QUICK_ACK_WAIT = 0.2  # seconds; the bus in memory need not take as long as the server
 
@@ -103,6 +105,18 @@ def max_payload(buses: Buses) -> int:
 def lose_logs(buses: Buses) -> Callable[[], Awaitable[None]]:
     """Lose all logs, as with a server's disk."""
     return buses.lose_logs
+
+
+@pytest.fixture
+def turn() -> str:
+    """A turn that nothing was written about."""
+    return new_id("resp_")
+
+
+@pytest.fixture
+def subject(turn: str) -> str:
+    """The subject of the turn's log."""
+    return subjects.events(DEFAULT_TENANT, turn)
 
 
 @pytest.fixture
