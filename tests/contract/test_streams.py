@@ -77,10 +77,8 @@ async def settled(bus: Bus) -> None:
 
 
 async def served(bus: Bus, respond: Respond, capacity: int = 8) -> StreamService:
-    """Serve, and return once the server knows of it."""
-    service = await bus.serve_streams(subjects.INFERENCE, respond, capacity)
-    await settled(bus)
-    return service
+    """Serve. Who asks from now on is answered."""
+    return await bus.serve_streams(subjects.INFERENCE, respond, capacity)
 
 
 async def rest(answer: Answer) -> bytes:

@@ -136,10 +136,14 @@ class Connection:
         """
         try:
             await self.client._send_unsubscribe(subscription._id)  # noqa: SLF001 - the public ways forget it at once
-            await self._replies.round_trip(self._settings.bus_timeout)
+            await self.round_trip()
             await subscription.unsubscribe()  # its callback has run by now: what came earlier was scheduled earlier
         except AWAY as error:
             log.warning("bus.not_left", subject=subscription.subject, error=type(error).__name__)
+
+    async def round_trip(self) -> None:
+        """Return once the server has seen all that was sent before; raise one of AWAY if it does not answer."""
+        await self._replies.round_trip(self._settings.bus_timeout)
 
     async def _connect(self) -> None:
         url = urlsplit(self._settings.nats_url.get_secret_value())

@@ -44,11 +44,13 @@ class StreamService:
         self._heart: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; return once the server knows of it, so that whoever asks now is answered."""
         await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._on_word)
         self._heart = asyncio.create_task(self._beat(), name="bus.heart")
         self._heart.add_done_callback(lambda _: self._connection.failed.set())
         await self._join()
+        with suppress(*AWAY):  # it learns of it when it is back
+            await self._connection.round_trip()
 
     async def stop(self, grace: float) -> None:
         """Take nothing more, let what runs go on for so many seconds, and break off the rest."""
