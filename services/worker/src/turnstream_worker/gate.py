@@ -24,7 +24,7 @@ class Gate:
 
     @asynccontextmanager
     async def beside(self, within: float) -> AsyncIterator[bool]:
-        """Come in beside the others if it is open, or opens `within` seconds; yield whether it did."""
+        """Come in beside the others if it opens in `within` seconds; yield whether it did."""
         if not await self.opened(within):
             yield False
             return
